@@ -82,9 +82,14 @@ type GetSystemInfoResponse struct {
 	ContainersTotal   uint32 `protobuf:"varint,14,opt,name=containers_total,json=containersTotal,proto3" json:"containers_total,omitempty"`
 	ContainersRunning uint32 `protobuf:"varint,15,opt,name=containers_running,json=containersRunning,proto3" json:"containers_running,omitempty"`
 	// See Network.jump_address.
-	JumpAddress   string                 `protobuf:"bytes,16,opt,name=jump_address,json=jumpAddress,proto3" json:"jump_address,omitempty"`
-	DefaultImage  string                 `protobuf:"bytes,17,opt,name=default_image,json=defaultImage,proto3" json:"default_image,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	JumpAddress  string                 `protobuf:"bytes,16,opt,name=jump_address,json=jumpAddress,proto3" json:"jump_address,omitempty"`
+	DefaultImage string                 `protobuf:"bytes,17,opt,name=default_image,json=defaultImage,proto3" json:"default_image,omitempty"`
+	StartedAt    *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	Generation   *Generation            `protobuf:"bytes,19,opt,name=generation,proto3" json:"generation,omitempty"`
+	TrustSource  *TrustSource           `protobuf:"bytes,20,opt,name=trust_source,json=trustSource,proto3" json:"trust_source,omitempty"`
+	Cache        *Cache                 `protobuf:"bytes,21,opt,name=cache,proto3" json:"cache,omitempty"`
+	// The members of the Incus cluster, by name; none where Incus is no cluster.
+	Members       []*ClusterMember `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +250,456 @@ func (x *GetSystemInfoResponse) GetStartedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetSystemInfoResponse) GetGeneration() *Generation {
+	if x != nil {
+		return x.Generation
+	}
+	return nil
+}
+
+func (x *GetSystemInfoResponse) GetTrustSource() *TrustSource {
+	if x != nil {
+		return x.TrustSource
+	}
+	return nil
+}
+
+func (x *GetSystemInfoResponse) GetCache() *Cache {
+	if x != nil {
+		return x.Cache
+	}
+	return nil
+}
+
+func (x *GetSystemInfoResponse) GetMembers() []*ClusterMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// ClusterMember is a member of the Incus cluster, as Incus sees it.
+type ClusterMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "Online", or why it takes no containers: "Offline", "Evacuated", "Blocked".
+	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// What Incus says about that, for people.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// For example "database-leader", sorted.
+	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// The containers on it that this daemon manages, also while it is offline.
+	Containers uint32 `protobuf:"varint,5,opt,name=containers,proto3" json:"containers,omitempty"`
+	// The daemon works through this one.
+	Local         bool `protobuf:"varint,6,opt,name=local,proto3" json:"local,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterMember) Reset() {
+	*x = ClusterMember{}
+	mi := &file_containarium_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterMember) ProtoMessage() {}
+
+func (x *ClusterMember) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterMember.ProtoReflect.Descriptor instead.
+func (*ClusterMember) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ClusterMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ClusterMember) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *ClusterMember) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ClusterMember) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *ClusterMember) GetContainers() uint32 {
+	if x != nil {
+		return x.Containers
+	}
+	return 0
+}
+
+func (x *ClusterMember) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
+}
+
+// Cache is the copy of Incus' containers from which reads are answered.
+type Cache struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Freshness *Freshness             `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	// The longest that a change outside this daemon can stay unseen while the
+	// events come in, in milliseconds.
+	BoundMilliseconds uint32 `protobuf:"varint,2,opt,name=bound_milliseconds,json=boundMilliseconds,proto3" json:"bound_milliseconds,omitempty"`
+	// Since the start: events about containers, full reads of Incus.
+	Events  uint64 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"`
+	Resyncs uint64 `protobuf:"varint,4,opt,name=resyncs,proto3" json:"resyncs,omitempty"`
+	// From the moment that Incus put on the last event to its being in the copy,
+	// in microseconds.
+	LagMicroseconds uint64 `protobuf:"varint,5,opt,name=lag_microseconds,json=lagMicroseconds,proto3" json:"lag_microseconds,omitempty"`
+	// Open watches.
+	Watchers      uint32 `protobuf:"varint,6,opt,name=watchers,proto3" json:"watchers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cache) Reset() {
+	*x = Cache{}
+	mi := &file_containarium_v1_config_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cache) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cache) ProtoMessage() {}
+
+func (x *Cache) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_config_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cache.ProtoReflect.Descriptor instead.
+func (*Cache) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Cache) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+func (x *Cache) GetBoundMilliseconds() uint32 {
+	if x != nil {
+		return x.BoundMilliseconds
+	}
+	return 0
+}
+
+func (x *Cache) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Cache) GetResyncs() uint64 {
+	if x != nil {
+		return x.Resyncs
+	}
+	return 0
+}
+
+func (x *Cache) GetLagMicroseconds() uint64 {
+	if x != nil {
+		return x.LagMicroseconds
+	}
+	return 0
+}
+
+func (x *Cache) GetWatchers() uint32 {
+	if x != nil {
+		return x.Watchers
+	}
+	return 0
+}
+
+// Generation is what the daemon goes by now: its certificate, the roots that it
+// trusts, the revocation lists and the policy, read together.
+type Generation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts from 1 at the start of the daemon.
+	Number   uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	LoadedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=loaded_at,json=loadedAt,proto3" json:"loaded_at,omitempty"`
+	// Why the last attempt to load a newer one failed; empty where it did not.
+	LastError                 string                 `protobuf:"bytes,3,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastErrorAt               *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_error_at,json=lastErrorAt,proto3" json:"last_error_at,omitempty"`
+	ServerCertificateNotAfter *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=server_certificate_not_after,json=serverCertificateNotAfter,proto3" json:"server_certificate_not_after,omitempty"`
+	// Empty where revocation is off.
+	RevocationLists []*RevocationList `protobuf:"bytes,6,rep,name=revocation_lists,json=revocationLists,proto3" json:"revocation_lists,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Generation) Reset() {
+	*x = Generation{}
+	mi := &file_containarium_v1_config_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Generation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Generation) ProtoMessage() {}
+
+func (x *Generation) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_config_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Generation.ProtoReflect.Descriptor instead.
+func (*Generation) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Generation) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Generation) GetLoadedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LoadedAt
+	}
+	return nil
+}
+
+func (x *Generation) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *Generation) GetLastErrorAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastErrorAt
+	}
+	return nil
+}
+
+func (x *Generation) GetServerCertificateNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerCertificateNotAfter
+	}
+	return nil
+}
+
+func (x *Generation) GetRevocationLists() []*RevocationList {
+	if x != nil {
+		return x.RevocationLists
+	}
+	return nil
+}
+
+// RevocationList is a CRL that the daemon goes by.
+type RevocationList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Common Name of its issuer.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Decimal.
+	Number     string                 `protobuf:"bytes,2,opt,name=number,proto3" json:"number,omitempty"`
+	ThisUpdate *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=this_update,json=thisUpdate,proto3" json:"this_update,omitempty"`
+	NextUpdate *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_update,json=nextUpdate,proto3" json:"next_update,omitempty"`
+	// Certificates in it.
+	Revoked uint32 `protobuf:"varint,5,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// Why no certificate of this issuer is accepted; empty where the list is good.
+	Problem       string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationList) Reset() {
+	*x = RevocationList{}
+	mi := &file_containarium_v1_config_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationList) ProtoMessage() {}
+
+func (x *RevocationList) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_config_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationList.ProtoReflect.Descriptor instead.
+func (*RevocationList) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RevocationList) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *RevocationList) GetNumber() string {
+	if x != nil {
+		return x.Number
+	}
+	return ""
+}
+
+func (x *RevocationList) GetThisUpdate() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ThisUpdate
+	}
+	return nil
+}
+
+func (x *RevocationList) GetNextUpdate() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextUpdate
+	}
+	return nil
+}
+
+func (x *RevocationList) GetRevoked() uint32 {
+	if x != nil {
+		return x.Revoked
+	}
+	return 0
+}
+
+func (x *RevocationList) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// TrustSource is the daemon that this one takes roots and revocation lists from.
+type TrustSource struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// The last time that it answered; absent where it never did.
+	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
+	// Why the last attempt failed; empty where it did not.
+	LastError     string `protobuf:"bytes,3,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrustSource) Reset() {
+	*x = TrustSource{}
+	mi := &file_containarium_v1_config_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrustSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrustSource) ProtoMessage() {}
+
+func (x *TrustSource) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_config_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrustSource.ProtoReflect.Descriptor instead.
+func (*TrustSource) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TrustSource) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *TrustSource) GetFetchedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FetchedAt
+	}
+	return nil
+}
+
+func (x *TrustSource) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
 type WhoAmIRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -253,7 +708,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_containarium_v1_config_proto_msgTypes[2]
+	mi := &file_containarium_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +720,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_config_proto_msgTypes[2]
+	mi := &file_containarium_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +733,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 // WhoAmIResponse is the caller as the daemon sees it.
@@ -301,7 +756,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_containarium_v1_config_proto_msgTypes[3]
+	mi := &file_containarium_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +768,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_config_proto_msgTypes[3]
+	mi := &file_containarium_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +781,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_containarium_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WhoAmIResponse) GetCommonName() string {
@@ -375,8 +830,8 @@ var File_containarium_v1_config_proto protoreflect.FileDescriptor
 
 const file_containarium_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccontainarium/v1/config.proto\x12\x0fcontainarium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n" +
-	"\x14GetSystemInfoRequest\"\x80\x06\n" +
+	"\x1ccontainarium/v1/config.proto\x12\x0fcontainarium.v1\x1a\x1fcontainarium/v1/container.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n" +
+	"\x14GetSystemInfoRequest\"\xe6\a\n" +
 	"\x15GetSystemInfoResponse\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12#\n" +
@@ -397,9 +852,55 @@ const file_containarium_v1_config_proto_rawDesc = "" +
 	"\fjump_address\x18\x10 \x01(\tR\vjumpAddress\x12#\n" +
 	"\rdefault_image\x18\x11 \x01(\tR\fdefaultImage\x129\n" +
 	"\n" +
-	"started_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAtB\x16\n" +
+	"started_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n" +
+	"\n" +
+	"generation\x18\x13 \x01(\v2\x1b.containarium.v1.GenerationR\n" +
+	"generation\x12?\n" +
+	"\ftrust_source\x18\x14 \x01(\v2\x1c.containarium.v1.TrustSourceR\vtrustSource\x12,\n" +
+	"\x05cache\x18\x15 \x01(\v2\x16.containarium.v1.CacheR\x05cache\x128\n" +
+	"\amembers\x18\x16 \x03(\v2\x1e.containarium.v1.ClusterMemberR\amembersB\x16\n" +
 	"\x14_storage_total_bytesB\x15\n" +
-	"\x13_storage_used_bytes\"\x0f\n" +
+	"\x13_storage_used_bytes\"\xa1\x01\n" +
+	"\rClusterMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\x12\x1e\n" +
+	"\n" +
+	"containers\x18\x05 \x01(\rR\n" +
+	"containers\x12\x14\n" +
+	"\x05local\x18\x06 \x01(\bR\x05local\"\xe9\x01\n" +
+	"\x05Cache\x128\n" +
+	"\tfreshness\x18\x01 \x01(\v2\x1a.containarium.v1.FreshnessR\tfreshness\x12-\n" +
+	"\x12bound_milliseconds\x18\x02 \x01(\rR\x11boundMilliseconds\x12\x16\n" +
+	"\x06events\x18\x03 \x01(\x04R\x06events\x12\x18\n" +
+	"\aresyncs\x18\x04 \x01(\x04R\aresyncs\x12)\n" +
+	"\x10lag_microseconds\x18\x05 \x01(\x04R\x0flagMicroseconds\x12\x1a\n" +
+	"\bwatchers\x18\x06 \x01(\rR\bwatchers\"\xe5\x02\n" +
+	"\n" +
+	"Generation\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x127\n" +
+	"\tloaded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bloadedAt\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x03 \x01(\tR\tlastError\x12>\n" +
+	"\rlast_error_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vlastErrorAt\x12[\n" +
+	"\x1cserver_certificate_not_after\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x19serverCertificateNotAfter\x12J\n" +
+	"\x10revocation_lists\x18\x06 \x03(\v2\x1f.containarium.v1.RevocationListR\x0frevocationLists\"\xee\x01\n" +
+	"\x0eRevocationList\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\tR\x06number\x12;\n" +
+	"\vthis_update\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"thisUpdate\x12;\n" +
+	"\vnext_update\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"nextUpdate\x12\x18\n" +
+	"\arevoked\x18\x05 \x01(\rR\arevoked\x12\x18\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\"\x81\x01\n" +
+	"\vTrustSource\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x129\n" +
+	"\n" +
+	"fetched_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x03 \x01(\tR\tlastError\"\x0f\n" +
 	"\rWhoAmIRequest\"\xd0\x01\n" +
 	"\x0eWhoAmIResponse\x12\x1f\n" +
 	"\vcommon_name\x18\x01 \x01(\tR\n" +
@@ -424,22 +925,40 @@ func file_containarium_v1_config_proto_rawDescGZIP() []byte {
 	return file_containarium_v1_config_proto_rawDescData
 }
 
-var file_containarium_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_containarium_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_containarium_v1_config_proto_goTypes = []any{
 	(*GetSystemInfoRequest)(nil),  // 0: containarium.v1.GetSystemInfoRequest
 	(*GetSystemInfoResponse)(nil), // 1: containarium.v1.GetSystemInfoResponse
-	(*WhoAmIRequest)(nil),         // 2: containarium.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 3: containarium.v1.WhoAmIResponse
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*ClusterMember)(nil),         // 2: containarium.v1.ClusterMember
+	(*Cache)(nil),                 // 3: containarium.v1.Cache
+	(*Generation)(nil),            // 4: containarium.v1.Generation
+	(*RevocationList)(nil),        // 5: containarium.v1.RevocationList
+	(*TrustSource)(nil),           // 6: containarium.v1.TrustSource
+	(*WhoAmIRequest)(nil),         // 7: containarium.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),        // 8: containarium.v1.WhoAmIResponse
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Freshness)(nil),             // 10: containarium.v1.Freshness
 }
 var file_containarium_v1_config_proto_depIdxs = []int32{
-	4, // 0: containarium.v1.GetSystemInfoResponse.started_at:type_name -> google.protobuf.Timestamp
-	4, // 1: containarium.v1.WhoAmIResponse.not_after:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	9,  // 0: containarium.v1.GetSystemInfoResponse.started_at:type_name -> google.protobuf.Timestamp
+	4,  // 1: containarium.v1.GetSystemInfoResponse.generation:type_name -> containarium.v1.Generation
+	6,  // 2: containarium.v1.GetSystemInfoResponse.trust_source:type_name -> containarium.v1.TrustSource
+	3,  // 3: containarium.v1.GetSystemInfoResponse.cache:type_name -> containarium.v1.Cache
+	2,  // 4: containarium.v1.GetSystemInfoResponse.members:type_name -> containarium.v1.ClusterMember
+	10, // 5: containarium.v1.Cache.freshness:type_name -> containarium.v1.Freshness
+	9,  // 6: containarium.v1.Generation.loaded_at:type_name -> google.protobuf.Timestamp
+	9,  // 7: containarium.v1.Generation.last_error_at:type_name -> google.protobuf.Timestamp
+	9,  // 8: containarium.v1.Generation.server_certificate_not_after:type_name -> google.protobuf.Timestamp
+	5,  // 9: containarium.v1.Generation.revocation_lists:type_name -> containarium.v1.RevocationList
+	9,  // 10: containarium.v1.RevocationList.this_update:type_name -> google.protobuf.Timestamp
+	9,  // 11: containarium.v1.RevocationList.next_update:type_name -> google.protobuf.Timestamp
+	9,  // 12: containarium.v1.TrustSource.fetched_at:type_name -> google.protobuf.Timestamp
+	9,  // 13: containarium.v1.WhoAmIResponse.not_after:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_containarium_v1_config_proto_init() }
@@ -447,6 +966,7 @@ func file_containarium_v1_config_proto_init() {
 	if File_containarium_v1_config_proto != nil {
 		return
 	}
+	file_containarium_v1_container_proto_init()
 	file_containarium_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -454,7 +974,7 @@ func file_containarium_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_containarium_v1_config_proto_rawDesc), len(file_containarium_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

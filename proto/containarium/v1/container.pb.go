@@ -33,6 +33,9 @@ const (
 	ContainerState_CONTAINER_STATE_STOPPED  ContainerState = 3
 	ContainerState_CONTAINER_STATE_FROZEN   ContainerState = 4
 	ContainerState_CONTAINER_STATE_ERROR    ContainerState = 5
+	// The member of the Incus cluster that it is on does not answer: the rest is
+	// what was known of it last, and it may well run.
+	ContainerState_CONTAINER_STATE_UNREACHABLE ContainerState = 6
 )
 
 // Enum value maps for ContainerState.
@@ -44,6 +47,7 @@ var (
 		3: "CONTAINER_STATE_STOPPED",
 		4: "CONTAINER_STATE_FROZEN",
 		5: "CONTAINER_STATE_ERROR",
+		6: "CONTAINER_STATE_UNREACHABLE",
 	}
 	ContainerState_value = map[string]int32{
 		"CONTAINER_STATE_UNSPECIFIED": 0,
@@ -52,6 +56,7 @@ var (
 		"CONTAINER_STATE_STOPPED":     3,
 		"CONTAINER_STATE_FROZEN":      4,
 		"CONTAINER_STATE_ERROR":       5,
+		"CONTAINER_STATE_UNREACHABLE": 6,
 	}
 )
 
@@ -95,10 +100,15 @@ const (
 	CreateStage_CREATE_STAGE_START CreateStage = 3
 	// The owner's account, keys and sudo are made in the container.
 	CreateStage_CREATE_STAGE_ACCOUNT CreateStage = 4
-	// The owner's account is made on the jump host.
-	CreateStage_CREATE_STAGE_JUMP CreateStage = 5
+	// The guest gets its address.
+	CreateStage_CREATE_STAGE_ADDRESS CreateStage = 5
+	// The owner's account on the jump host gets its keys.
+	CreateStage_CREATE_STAGE_JUMP CreateStage = 6
 	// sshd in the container answers for the owner.
-	CreateStage_CREATE_STAGE_SSH CreateStage = 6
+	CreateStage_CREATE_STAGE_SSH CreateStage = 7
+	// After the image is found, where it lacks something: it is prepared, once for
+	// all creates that want the same.
+	CreateStage_CREATE_STAGE_PREPARE CreateStage = 8
 )
 
 // Enum value maps for CreateStage.
@@ -109,8 +119,10 @@ var (
 		2: "CREATE_STAGE_INSTANCE",
 		3: "CREATE_STAGE_START",
 		4: "CREATE_STAGE_ACCOUNT",
-		5: "CREATE_STAGE_JUMP",
-		6: "CREATE_STAGE_SSH",
+		5: "CREATE_STAGE_ADDRESS",
+		6: "CREATE_STAGE_JUMP",
+		7: "CREATE_STAGE_SSH",
+		8: "CREATE_STAGE_PREPARE",
 	}
 	CreateStage_value = map[string]int32{
 		"CREATE_STAGE_UNSPECIFIED": 0,
@@ -118,8 +130,10 @@ var (
 		"CREATE_STAGE_INSTANCE":    2,
 		"CREATE_STAGE_START":       3,
 		"CREATE_STAGE_ACCOUNT":     4,
-		"CREATE_STAGE_JUMP":        5,
-		"CREATE_STAGE_SSH":         6,
+		"CREATE_STAGE_ADDRESS":     5,
+		"CREATE_STAGE_JUMP":        6,
+		"CREATE_STAGE_SSH":         7,
+		"CREATE_STAGE_PREPARE":     8,
 	}
 )
 
@@ -148,6 +162,67 @@ func (x CreateStage) Number() protoreflect.EnumNumber {
 // Deprecated: Use CreateStage.Descriptor instead.
 func (CreateStage) EnumDescriptor() ([]byte, []int) {
 	return file_containarium_v1_container_proto_rawDescGZIP(), []int{1}
+}
+
+// WatchChange is what a message of a watch says.
+type WatchChange int32
+
+const (
+	WatchChange_WATCH_CHANGE_UNSPECIFIED WatchChange = 0
+	// Forget all that was seen: everything follows.
+	WatchChange_WATCH_CHANGE_RESET WatchChange = 1
+	// The container is there, new or changed.
+	WatchChange_WATCH_CHANGE_PRESENT WatchChange = 2
+	// The container is gone, no longer fits, or may no longer be seen.
+	WatchChange_WATCH_CHANGE_GONE WatchChange = 3
+	// What came so far is the whole as of version. Also sent every so often while
+	// nothing changes, so that a watcher knows that it hears everything.
+	WatchChange_WATCH_CHANGE_SYNCED WatchChange = 4
+)
+
+// Enum value maps for WatchChange.
+var (
+	WatchChange_name = map[int32]string{
+		0: "WATCH_CHANGE_UNSPECIFIED",
+		1: "WATCH_CHANGE_RESET",
+		2: "WATCH_CHANGE_PRESENT",
+		3: "WATCH_CHANGE_GONE",
+		4: "WATCH_CHANGE_SYNCED",
+	}
+	WatchChange_value = map[string]int32{
+		"WATCH_CHANGE_UNSPECIFIED": 0,
+		"WATCH_CHANGE_RESET":       1,
+		"WATCH_CHANGE_PRESENT":     2,
+		"WATCH_CHANGE_GONE":        3,
+		"WATCH_CHANGE_SYNCED":      4,
+	}
+)
+
+func (x WatchChange) Enum() *WatchChange {
+	p := new(WatchChange)
+	*p = x
+	return p
+}
+
+func (x WatchChange) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WatchChange) Descriptor() protoreflect.EnumDescriptor {
+	return file_containarium_v1_container_proto_enumTypes[2].Descriptor()
+}
+
+func (WatchChange) Type() protoreflect.EnumType {
+	return &file_containarium_v1_container_proto_enumTypes[2]
+}
+
+func (x WatchChange) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WatchChange.Descriptor instead.
+func (WatchChange) EnumDescriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{2}
 }
 
 // Resources are the limits of a container. In a request an empty field takes
@@ -315,9 +390,12 @@ type Network struct {
 	SshPort uint32 `protobuf:"varint,6,opt,name=ssh_port,json=sshPort,proto3" json:"ssh_port,omitempty"`
 	// The container's SSH host key as one line (type, base64), as seen when it was
 	// created; empty where nobody waited for it.
-	SshHostKey    string `protobuf:"bytes,7,opt,name=ssh_host_key,json=sshHostKey,proto3" json:"ssh_host_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SshHostKey string `protobuf:"bytes,7,opt,name=ssh_host_key,json=sshHostKey,proto3" json:"ssh_host_key,omitempty"`
+	// "SHA256:" and the unpadded base64 of that key's digest, as ssh shows it on a
+	// first login.
+	SshHostKeyFingerprint string `protobuf:"bytes,8,opt,name=ssh_host_key_fingerprint,json=sshHostKeyFingerprint,proto3" json:"ssh_host_key_fingerprint,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Network) Reset() {
@@ -399,6 +477,13 @@ func (x *Network) GetSshHostKey() string {
 	return ""
 }
 
+func (x *Network) GetSshHostKeyFingerprint() string {
+	if x != nil {
+		return x.SshHostKeyFingerprint
+	}
+	return ""
+}
+
 // Container is one user's system container.
 type Container struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -421,8 +506,10 @@ type Container struct {
 	AutoStart bool `protobuf:"varint,12,opt,name=auto_start,json=autoStart,proto3" json:"auto_start,omitempty"`
 	// Fingerprint (SHA-256, hex) of the image used.
 	ImageFingerprint string `protobuf:"bytes,13,opt,name=image_fingerprint,json=imageFingerprint,proto3" json:"image_fingerprint,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The member of the Incus cluster that it is on; empty where Incus is none.
+	Location      string `protobuf:"bytes,14,opt,name=location,proto3" json:"location,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Container) Reset() {
@@ -546,6 +633,13 @@ func (x *Container) GetImageFingerprint() string {
 	return ""
 }
 
+func (x *Container) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
 type CreateContainerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ^[a-z][a-z0-9-]{0,30}$, not ending in "-".
@@ -565,7 +659,12 @@ type CreateContainerRequest struct {
 	AutoStart *bool `protobuf:"varint,7,opt,name=auto_start,json=autoStart,proto3,oneof" json:"auto_start,omitempty"`
 	// Return once the container runs and has its account, without waiting for
 	// sshd.
-	NoWait        bool `protobuf:"varint,8,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	NoWait bool `protobuf:"varint,8,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// The member of the Incus cluster to make it on, at most 63 printable characters
+	// without blanks; empty leaves that to Incus' scheduler. InvalidArgument where
+	// there is no such member or no cluster, FailedPrecondition (MEMBER_OFFLINE) where
+	// the member takes no containers now; both name the members.
+	Target        string `protobuf:"bytes,9,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -654,6 +753,13 @@ func (x *CreateContainerRequest) GetNoWait() bool {
 		return x.NoWait
 	}
 	return false
+}
+
+func (x *CreateContainerRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
 }
 
 type CreateContainerResponse struct {
@@ -753,12 +859,16 @@ func (x *CreateContainerStreamRequest) GetCreate() *CreateContainerRequest {
 	return nil
 }
 
-// CreateContainerStreamResponse is either the start of a stage or, last, the
-// result.
+// CreateContainerStreamResponse is either the start or the progress of a stage
+// or, last, the result.
 type CreateContainerStreamResponse struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
-	Stage         CreateStage              `protobuf:"varint,1,opt,name=stage,proto3,enum=containarium.v1.CreateStage" json:"stage,omitempty"`
-	Result        *CreateContainerResponse `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	state  protoimpl.MessageState   `protogen:"open.v1"`
+	Stage  CreateStage              `protobuf:"varint,1,opt,name=stage,proto3,enum=containarium.v1.CreateStage" json:"stage,omitempty"`
+	Result *CreateContainerResponse `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	// How much of the whole create is done, 0 to 100; it never falls.
+	Percent uint32 `protobuf:"varint,3,opt,name=percent,proto3" json:"percent,omitempty"`
+	// What goes on within the stage, for people: "downloading 40%"; may be empty.
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +915,20 @@ func (x *CreateContainerStreamResponse) GetResult() *CreateContainerResponse {
 		return x.Result
 	}
 	return nil
+}
+
+func (x *CreateContainerStreamResponse) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *CreateContainerStreamResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
 }
 
 type ListContainersRequest struct {
@@ -864,7 +988,11 @@ func (x *ListContainersRequest) GetLabels() map[string]string {
 type ListContainersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sorted by username.
-	Containers    []*Container `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
+	Containers []*Container `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
+	// How fresh they are.
+	Freshness *Freshness `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	// As in GetContainerResponse.
+	JumpHostKeys  []string `protobuf:"bytes,3,rep,name=jump_host_keys,json=jumpHostKeys,proto3" json:"jump_host_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -906,6 +1034,221 @@ func (x *ListContainersResponse) GetContainers() []*Container {
 	return nil
 }
 
+func (x *ListContainersResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+func (x *ListContainersResponse) GetJumpHostKeys() []string {
+	if x != nil {
+		return x.JumpHostKeys
+	}
+	return nil
+}
+
+// Freshness says how far an answer may be behind Incus. Containers are answered
+// from a copy that Incus' events keep up to date; what a call of this daemon
+// changed is in every answer that begins after it.
+type Freshness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last time at which the copy was known to be that of Incus.
+	ConfirmedAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=confirmed_at,json=confirmedAt,proto3" json:"confirmed_at,omitempty"`
+	// Whether the events come in. Where they do not the copy is only as good as
+	// confirmed_at.
+	Live          bool `protobuf:"varint,2,opt,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freshness) Reset() {
+	*x = Freshness{}
+	mi := &file_containarium_v1_container_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freshness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freshness) ProtoMessage() {}
+
+func (x *Freshness) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freshness.ProtoReflect.Descriptor instead.
+func (*Freshness) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Freshness) GetConfirmedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmedAt
+	}
+	return nil
+}
+
+func (x *Freshness) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+type WatchContainersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ListContainersRequest. A container that no longer fits is GONE.
+	States []ContainerState  `protobuf:"varint,1,rep,packed,name=states,proto3,enum=containarium.v1.ContainerState" json:"states,omitempty"`
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The version of the last message of an earlier watch, to go on from there;
+	// empty, or one that is too old, begins with RESET and everything.
+	Version       string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchContainersRequest) Reset() {
+	*x = WatchContainersRequest{}
+	mi := &file_containarium_v1_container_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchContainersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchContainersRequest) ProtoMessage() {}
+
+func (x *WatchContainersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchContainersRequest.ProtoReflect.Descriptor instead.
+func (*WatchContainersRequest) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WatchContainersRequest) GetStates() []ContainerState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *WatchContainersRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *WatchContainersRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type WatchContainersResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Change WatchChange            `protobuf:"varint,1,opt,name=change,proto3,enum=containarium.v1.WatchChange" json:"change,omitempty"`
+	// Where PRESENT.
+	Container *Container `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	// Where PRESENT or GONE.
+	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
+	// Where SYNCED: what to resume from. Opaque.
+	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Where SYNCED.
+	Freshness     *Freshness `protobuf:"bytes,5,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchContainersResponse) Reset() {
+	*x = WatchContainersResponse{}
+	mi := &file_containarium_v1_container_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchContainersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchContainersResponse) ProtoMessage() {}
+
+func (x *WatchContainersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchContainersResponse.ProtoReflect.Descriptor instead.
+func (*WatchContainersResponse) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *WatchContainersResponse) GetChange() WatchChange {
+	if x != nil {
+		return x.Change
+	}
+	return WatchChange_WATCH_CHANGE_UNSPECIFIED
+}
+
+func (x *WatchContainersResponse) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *WatchContainersResponse) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *WatchContainersResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *WatchContainersResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
 type GetContainerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Username      string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
@@ -915,7 +1258,7 @@ type GetContainerRequest struct {
 
 func (x *GetContainerRequest) Reset() {
 	*x = GetContainerRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[10]
+	mi := &file_containarium_v1_container_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1270,7 @@ func (x *GetContainerRequest) String() string {
 func (*GetContainerRequest) ProtoMessage() {}
 
 func (x *GetContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[10]
+	mi := &file_containarium_v1_container_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1283,7 @@ func (x *GetContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetContainerRequest.ProtoReflect.Descriptor instead.
 func (*GetContainerRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{10}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetContainerRequest) GetUsername() string {
@@ -951,15 +1294,19 @@ func (x *GetContainerRequest) GetUsername() string {
 }
 
 type GetContainerResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Container     *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	Freshness *Freshness             `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	// The SSH host keys of the jump host, each one line (type, base64), sorted; empty
+	// where the daemon does not know them.
+	JumpHostKeys  []string `protobuf:"bytes,3,rep,name=jump_host_keys,json=jumpHostKeys,proto3" json:"jump_host_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetContainerResponse) Reset() {
 	*x = GetContainerResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[11]
+	mi := &file_containarium_v1_container_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1318,7 @@ func (x *GetContainerResponse) String() string {
 func (*GetContainerResponse) ProtoMessage() {}
 
 func (x *GetContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[11]
+	mi := &file_containarium_v1_container_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,12 +1331,169 @@ func (x *GetContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetContainerResponse.ProtoReflect.Descriptor instead.
 func (*GetContainerResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{11}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetContainerResponse) GetContainer() *Container {
 	if x != nil {
 		return x.Container
+	}
+	return nil
+}
+
+func (x *GetContainerResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+func (x *GetContainerResponse) GetJumpHostKeys() []string {
+	if x != nil {
+		return x.JumpHostKeys
+	}
+	return nil
+}
+
+type UpdateContainerRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	// An empty field stays as it is; "none" takes the limit away.
+	Resources *Resources `protobuf:"bytes,2,opt,name=resources,proto3" json:"resources,omitempty"`
+	// Labels to set; the others stay.
+	Labels map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Keys of labels to take away. At most 32; one that is not there is fine.
+	RemoveLabels []string `protobuf:"bytes,4,rep,name=remove_labels,json=removeLabels,proto3" json:"remove_labels,omitempty"`
+	// Absent: as it is.
+	AutoStart     *bool `protobuf:"varint,5,opt,name=auto_start,json=autoStart,proto3,oneof" json:"auto_start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateContainerRequest) Reset() {
+	*x = UpdateContainerRequest{}
+	mi := &file_containarium_v1_container_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateContainerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateContainerRequest) ProtoMessage() {}
+
+func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
+func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *UpdateContainerRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *UpdateContainerRequest) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *UpdateContainerRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *UpdateContainerRequest) GetRemoveLabels() []string {
+	if x != nil {
+		return x.RemoveLabels
+	}
+	return nil
+}
+
+func (x *UpdateContainerRequest) GetAutoStart() bool {
+	if x != nil && x.AutoStart != nil {
+		return *x.AutoStart
+	}
+	return false
+}
+
+type UpdateContainerResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	// What the caller should know, one sentence each.
+	Warnings []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What was changed and takes effect at the next start only: "cpu", "memory",
+	// "disk". Empty: all of it is in force.
+	NeedsRestart  []string `protobuf:"bytes,3,rep,name=needs_restart,json=needsRestart,proto3" json:"needs_restart,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateContainerResponse) Reset() {
+	*x = UpdateContainerResponse{}
+	mi := &file_containarium_v1_container_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateContainerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateContainerResponse) ProtoMessage() {}
+
+func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
+func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *UpdateContainerResponse) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *UpdateContainerResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *UpdateContainerResponse) GetNeedsRestart() []string {
+	if x != nil {
+		return x.NeedsRestart
 	}
 	return nil
 }
@@ -1005,7 +1509,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[12]
+	mi := &file_containarium_v1_container_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1521,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[12]
+	mi := &file_containarium_v1_container_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1534,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{12}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteContainerRequest) GetUsername() string {
@@ -1055,7 +1559,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[13]
+	mi := &file_containarium_v1_container_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1571,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[13]
+	mi := &file_containarium_v1_container_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1584,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{13}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{18}
 }
 
 type StartContainerRequest struct {
@@ -1092,7 +1596,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[14]
+	mi := &file_containarium_v1_container_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1608,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[14]
+	mi := &file_containarium_v1_container_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1621,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{14}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartContainerRequest) GetUsername() string {
@@ -1138,7 +1642,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[15]
+	mi := &file_containarium_v1_container_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1654,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[15]
+	mi := &file_containarium_v1_container_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1667,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{15}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StartContainerResponse) GetContainer() *Container {
@@ -1193,7 +1697,7 @@ type StopContainerRequest struct {
 
 func (x *StopContainerRequest) Reset() {
 	*x = StopContainerRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[16]
+	mi := &file_containarium_v1_container_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1709,7 @@ func (x *StopContainerRequest) String() string {
 func (*StopContainerRequest) ProtoMessage() {}
 
 func (x *StopContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[16]
+	mi := &file_containarium_v1_container_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1722,7 @@ func (x *StopContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopContainerRequest.ProtoReflect.Descriptor instead.
 func (*StopContainerRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{16}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StopContainerRequest) GetUsername() string {
@@ -1253,7 +1757,7 @@ type StopContainerResponse struct {
 
 func (x *StopContainerResponse) Reset() {
 	*x = StopContainerResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[17]
+	mi := &file_containarium_v1_container_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1769,7 @@ func (x *StopContainerResponse) String() string {
 func (*StopContainerResponse) ProtoMessage() {}
 
 func (x *StopContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[17]
+	mi := &file_containarium_v1_container_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1782,7 @@ func (x *StopContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopContainerResponse.ProtoReflect.Descriptor instead.
 func (*StopContainerResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{17}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StopContainerResponse) GetContainer() *Container {
@@ -1309,7 +1813,7 @@ type RestartContainerRequest struct {
 
 func (x *RestartContainerRequest) Reset() {
 	*x = RestartContainerRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[18]
+	mi := &file_containarium_v1_container_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1825,7 @@ func (x *RestartContainerRequest) String() string {
 func (*RestartContainerRequest) ProtoMessage() {}
 
 func (x *RestartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[18]
+	mi := &file_containarium_v1_container_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1838,7 @@ func (x *RestartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartContainerRequest.ProtoReflect.Descriptor instead.
 func (*RestartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{18}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RestartContainerRequest) GetUsername() string {
@@ -1367,7 +1871,7 @@ type RestartContainerResponse struct {
 
 func (x *RestartContainerResponse) Reset() {
 	*x = RestartContainerResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[19]
+	mi := &file_containarium_v1_container_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1883,7 @@ func (x *RestartContainerResponse) String() string {
 func (*RestartContainerResponse) ProtoMessage() {}
 
 func (x *RestartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[19]
+	mi := &file_containarium_v1_container_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1896,7 @@ func (x *RestartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartContainerResponse.ProtoReflect.Descriptor instead.
 func (*RestartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{19}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RestartContainerResponse) GetContainer() *Container {
@@ -1413,7 +1917,7 @@ type AddSSHKeyRequest struct {
 
 func (x *AddSSHKeyRequest) Reset() {
 	*x = AddSSHKeyRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[20]
+	mi := &file_containarium_v1_container_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1929,7 @@ func (x *AddSSHKeyRequest) String() string {
 func (*AddSSHKeyRequest) ProtoMessage() {}
 
 func (x *AddSSHKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[20]
+	mi := &file_containarium_v1_container_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1942,7 @@ func (x *AddSSHKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddSSHKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddSSHKeyRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{20}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AddSSHKeyRequest) GetUsername() string {
@@ -1466,7 +1970,7 @@ type AddSSHKeyResponse struct {
 
 func (x *AddSSHKeyResponse) Reset() {
 	*x = AddSSHKeyResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[21]
+	mi := &file_containarium_v1_container_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1982,7 @@ func (x *AddSSHKeyResponse) String() string {
 func (*AddSSHKeyResponse) ProtoMessage() {}
 
 func (x *AddSSHKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[21]
+	mi := &file_containarium_v1_container_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1995,7 @@ func (x *AddSSHKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddSSHKeyResponse.ProtoReflect.Descriptor instead.
 func (*AddSSHKeyResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{21}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AddSSHKeyResponse) GetContainer() *Container {
@@ -1521,7 +2025,7 @@ type RemoveSSHKeyRequest struct {
 
 func (x *RemoveSSHKeyRequest) Reset() {
 	*x = RemoveSSHKeyRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[22]
+	mi := &file_containarium_v1_container_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +2037,7 @@ func (x *RemoveSSHKeyRequest) String() string {
 func (*RemoveSSHKeyRequest) ProtoMessage() {}
 
 func (x *RemoveSSHKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[22]
+	mi := &file_containarium_v1_container_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +2050,7 @@ func (x *RemoveSSHKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveSSHKeyRequest.ProtoReflect.Descriptor instead.
 func (*RemoveSSHKeyRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{22}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RemoveSSHKeyRequest) GetUsername() string {
@@ -1579,7 +2083,7 @@ type RemoveSSHKeyResponse struct {
 
 func (x *RemoveSSHKeyResponse) Reset() {
 	*x = RemoveSSHKeyResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[23]
+	mi := &file_containarium_v1_container_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +2095,7 @@ func (x *RemoveSSHKeyResponse) String() string {
 func (*RemoveSSHKeyResponse) ProtoMessage() {}
 
 func (x *RemoveSSHKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[23]
+	mi := &file_containarium_v1_container_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +2108,7 @@ func (x *RemoveSSHKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveSSHKeyResponse.ProtoReflect.Descriptor instead.
 func (*RemoveSSHKeyResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{23}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RemoveSSHKeyResponse) GetContainer() *Container {
@@ -1624,7 +2128,7 @@ type GetMetricsRequest struct {
 
 func (x *GetMetricsRequest) Reset() {
 	*x = GetMetricsRequest{}
-	mi := &file_containarium_v1_container_proto_msgTypes[24]
+	mi := &file_containarium_v1_container_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +2140,7 @@ func (x *GetMetricsRequest) String() string {
 func (*GetMetricsRequest) ProtoMessage() {}
 
 func (x *GetMetricsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[24]
+	mi := &file_containarium_v1_container_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +2153,7 @@ func (x *GetMetricsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMetricsRequest.ProtoReflect.Descriptor instead.
 func (*GetMetricsRequest) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{24}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetMetricsRequest) GetUsername() string {
@@ -1659,30 +2163,108 @@ func (x *GetMetricsRequest) GetUsername() string {
 	return ""
 }
 
+// Pressure is the share of the last ten seconds in which some process waited for
+// a resource, in percent, 0 to 100 (the kernel's PSI, "some avg10").
+type Pressure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cpu           *float64               `protobuf:"fixed64,1,opt,name=cpu,proto3,oneof" json:"cpu,omitempty"`
+	Memory        *float64               `protobuf:"fixed64,2,opt,name=memory,proto3,oneof" json:"memory,omitempty"`
+	Io            *float64               `protobuf:"fixed64,3,opt,name=io,proto3,oneof" json:"io,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pressure) Reset() {
+	*x = Pressure{}
+	mi := &file_containarium_v1_container_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pressure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pressure) ProtoMessage() {}
+
+func (x *Pressure) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
+func (*Pressure) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Pressure) GetCpu() float64 {
+	if x != nil && x.Cpu != nil {
+		return *x.Cpu
+	}
+	return 0
+}
+
+func (x *Pressure) GetMemory() float64 {
+	if x != nil && x.Memory != nil {
+		return *x.Memory
+	}
+	return 0
+}
+
+func (x *Pressure) GetIo() float64 {
+	if x != nil && x.Io != nil {
+		return *x.Io
+	}
+	return 0
+}
+
 // ContainerMetrics is what a container uses now. What the host can not tell is
-// absent, never 0.
+// absent, never 0. Totals are since the container's start; rates are over the
+// seconds since the daemon looked before, and absent where it did not.
 type ContainerMetrics struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	Name     string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	State    ContainerState         `protobuf:"varint,3,opt,name=state,proto3,enum=containarium.v1.ContainerState" json:"state,omitempty"`
-	// CPU time used since the start, in nanoseconds.
+	// CPU time used, in nanoseconds.
 	CpuUsageNanoseconds *uint64 `protobuf:"varint,4,opt,name=cpu_usage_nanoseconds,json=cpuUsageNanoseconds,proto3,oneof" json:"cpu_usage_nanoseconds,omitempty"`
 	MemoryUsageBytes    *uint64 `protobuf:"varint,5,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3,oneof" json:"memory_usage_bytes,omitempty"`
 	// The limit in force.
 	MemoryLimitBytes *uint64 `protobuf:"varint,6,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3,oneof" json:"memory_limit_bytes,omitempty"`
 	DiskUsageBytes   *uint64 `protobuf:"varint,7,opt,name=disk_usage_bytes,json=diskUsageBytes,proto3,oneof" json:"disk_usage_bytes,omitempty"`
-	// Totals since the start over all interfaces but loopback.
+	// Totals over all interfaces but loopback.
 	NetworkReceivedBytes *uint64 `protobuf:"varint,8,opt,name=network_received_bytes,json=networkReceivedBytes,proto3,oneof" json:"network_received_bytes,omitempty"`
 	NetworkSentBytes     *uint64 `protobuf:"varint,9,opt,name=network_sent_bytes,json=networkSentBytes,proto3,oneof" json:"network_sent_bytes,omitempty"`
 	ProcessCount         *uint64 `protobuf:"varint,10,opt,name=process_count,json=processCount,proto3,oneof" json:"process_count,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Cores in use: 1.5 is one and a half.
+	CpuCores *float64 `protobuf:"fixed64,11,opt,name=cpu_cores,json=cpuCores,proto3,oneof" json:"cpu_cores,omitempty"`
+	// Bytes per second.
+	NetworkReceivedRate *float64 `protobuf:"fixed64,12,opt,name=network_received_rate,json=networkReceivedRate,proto3,oneof" json:"network_received_rate,omitempty"`
+	NetworkSentRate     *float64 `protobuf:"fixed64,13,opt,name=network_sent_rate,json=networkSentRate,proto3,oneof" json:"network_sent_rate,omitempty"`
+	// Totals over all block devices, and bytes per second.
+	DiskReadBytes    *uint64  `protobuf:"varint,14,opt,name=disk_read_bytes,json=diskReadBytes,proto3,oneof" json:"disk_read_bytes,omitempty"`
+	DiskWrittenBytes *uint64  `protobuf:"varint,15,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3,oneof" json:"disk_written_bytes,omitempty"`
+	DiskReadRate     *float64 `protobuf:"fixed64,16,opt,name=disk_read_rate,json=diskReadRate,proto3,oneof" json:"disk_read_rate,omitempty"`
+	DiskWrittenRate  *float64 `protobuf:"fixed64,17,opt,name=disk_written_rate,json=diskWrittenRate,proto3,oneof" json:"disk_written_rate,omitempty"`
+	// The size of the root disk where it is limited.
+	DiskLimitBytes *uint64 `protobuf:"varint,18,opt,name=disk_limit_bytes,json=diskLimitBytes,proto3,oneof" json:"disk_limit_bytes,omitempty"`
+	// Processes that the kernel killed for want of memory.
+	OomKills      *uint64   `protobuf:"varint,19,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	Pressure      *Pressure `protobuf:"bytes,20,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ContainerMetrics) Reset() {
 	*x = ContainerMetrics{}
-	mi := &file_containarium_v1_container_proto_msgTypes[25]
+	mi := &file_containarium_v1_container_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +2276,7 @@ func (x *ContainerMetrics) String() string {
 func (*ContainerMetrics) ProtoMessage() {}
 
 func (x *ContainerMetrics) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[25]
+	mi := &file_containarium_v1_container_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +2289,7 @@ func (x *ContainerMetrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerMetrics.ProtoReflect.Descriptor instead.
 func (*ContainerMetrics) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{25}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ContainerMetrics) GetUsername() string {
@@ -1780,17 +2362,205 @@ func (x *ContainerMetrics) GetProcessCount() uint64 {
 	return 0
 }
 
+func (x *ContainerMetrics) GetCpuCores() float64 {
+	if x != nil && x.CpuCores != nil {
+		return *x.CpuCores
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetNetworkReceivedRate() float64 {
+	if x != nil && x.NetworkReceivedRate != nil {
+		return *x.NetworkReceivedRate
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetNetworkSentRate() float64 {
+	if x != nil && x.NetworkSentRate != nil {
+		return *x.NetworkSentRate
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetDiskReadBytes() uint64 {
+	if x != nil && x.DiskReadBytes != nil {
+		return *x.DiskReadBytes
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetDiskWrittenBytes() uint64 {
+	if x != nil && x.DiskWrittenBytes != nil {
+		return *x.DiskWrittenBytes
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetDiskReadRate() float64 {
+	if x != nil && x.DiskReadRate != nil {
+		return *x.DiskReadRate
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetDiskWrittenRate() float64 {
+	if x != nil && x.DiskWrittenRate != nil {
+		return *x.DiskWrittenRate
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetDiskLimitBytes() uint64 {
+	if x != nil && x.DiskLimitBytes != nil {
+		return *x.DiskLimitBytes
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetOomKills() uint64 {
+	if x != nil && x.OomKills != nil {
+		return *x.OomKills
+	}
+	return 0
+}
+
+func (x *ContainerMetrics) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+// HostMetrics is what the host as a whole uses now.
+type HostMetrics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Logical cores, and how many of them are in use.
+	CpuCount uint32   `protobuf:"varint,1,opt,name=cpu_count,json=cpuCount,proto3" json:"cpu_count,omitempty"`
+	CpuCores *float64 `protobuf:"fixed64,2,opt,name=cpu_cores,json=cpuCores,proto3,oneof" json:"cpu_cores,omitempty"`
+	// Load averages over 1, 5 and 15 minutes.
+	Load             []float64 `protobuf:"fixed64,3,rep,packed,name=load,proto3" json:"load,omitempty"`
+	MemoryTotalBytes *uint64   `protobuf:"varint,4,opt,name=memory_total_bytes,json=memoryTotalBytes,proto3,oneof" json:"memory_total_bytes,omitempty"`
+	// Without caches that can be given back.
+	MemoryUsageBytes *uint64 `protobuf:"varint,5,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3,oneof" json:"memory_usage_bytes,omitempty"`
+	// Of the containers' storage pool.
+	DiskTotalBytes *uint64 `protobuf:"varint,6,opt,name=disk_total_bytes,json=diskTotalBytes,proto3,oneof" json:"disk_total_bytes,omitempty"`
+	DiskUsageBytes *uint64 `protobuf:"varint,7,opt,name=disk_usage_bytes,json=diskUsageBytes,proto3,oneof" json:"disk_usage_bytes,omitempty"`
+	// Processes that the kernel killed for want of memory since the host's boot.
+	OomKills      *uint64   `protobuf:"varint,8,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	Pressure      *Pressure `protobuf:"bytes,9,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostMetrics) Reset() {
+	*x = HostMetrics{}
+	mi := &file_containarium_v1_container_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostMetrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostMetrics) ProtoMessage() {}
+
+func (x *HostMetrics) ProtoReflect() protoreflect.Message {
+	mi := &file_containarium_v1_container_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostMetrics.ProtoReflect.Descriptor instead.
+func (*HostMetrics) Descriptor() ([]byte, []int) {
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *HostMetrics) GetCpuCount() uint32 {
+	if x != nil {
+		return x.CpuCount
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetCpuCores() float64 {
+	if x != nil && x.CpuCores != nil {
+		return *x.CpuCores
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetLoad() []float64 {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
+func (x *HostMetrics) GetMemoryTotalBytes() uint64 {
+	if x != nil && x.MemoryTotalBytes != nil {
+		return *x.MemoryTotalBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetMemoryUsageBytes() uint64 {
+	if x != nil && x.MemoryUsageBytes != nil {
+		return *x.MemoryUsageBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetDiskTotalBytes() uint64 {
+	if x != nil && x.DiskTotalBytes != nil {
+		return *x.DiskTotalBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetDiskUsageBytes() uint64 {
+	if x != nil && x.DiskUsageBytes != nil {
+		return *x.DiskUsageBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetOomKills() uint64 {
+	if x != nil && x.OomKills != nil {
+		return *x.OomKills
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
 type GetMetricsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sorted by username.
-	Metrics       []*ContainerMetrics `protobuf:"bytes,1,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	Metrics []*ContainerMetrics `protobuf:"bytes,1,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// Only for callers that may see the system (the action system.read), and where
+	// no username was asked for.
+	Host          *HostMetrics           `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	TakenAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=taken_at,json=takenAt,proto3" json:"taken_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetMetricsResponse) Reset() {
 	*x = GetMetricsResponse{}
-	mi := &file_containarium_v1_container_proto_msgTypes[26]
+	mi := &file_containarium_v1_container_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +2572,7 @@ func (x *GetMetricsResponse) String() string {
 func (*GetMetricsResponse) ProtoMessage() {}
 
 func (x *GetMetricsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_containarium_v1_container_proto_msgTypes[26]
+	mi := &file_containarium_v1_container_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,12 +2585,26 @@ func (x *GetMetricsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMetricsResponse.ProtoReflect.Descriptor instead.
 func (*GetMetricsResponse) Descriptor() ([]byte, []int) {
-	return file_containarium_v1_container_proto_rawDescGZIP(), []int{26}
+	return file_containarium_v1_container_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetMetricsResponse) GetMetrics() []*ContainerMetrics {
 	if x != nil {
 		return x.Metrics
+	}
+	return nil
+}
+
+func (x *GetMetricsResponse) GetHost() *HostMetrics {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+func (x *GetMetricsResponse) GetTakenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TakenAt
 	}
 	return nil
 }
@@ -1841,7 +2625,7 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"public_key\x18\x01 \x01(\tR\tpublicKey\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x18\n" +
-	"\acomment\x18\x04 \x01(\tR\acomment\"\xe1\x01\n" +
+	"\acomment\x18\x04 \x01(\tR\acomment\"\x9a\x02\n" +
 	"\aNetwork\x12\x1d\n" +
 	"\n" +
 	"ip_address\x18\x01 \x01(\tR\tipAddress\x12\x1f\n" +
@@ -1852,7 +2636,8 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"\fjump_address\x18\x05 \x01(\tR\vjumpAddress\x12\x19\n" +
 	"\bssh_port\x18\x06 \x01(\rR\asshPort\x12 \n" +
 	"\fssh_host_key\x18\a \x01(\tR\n" +
-	"sshHostKey\"\x98\x05\n" +
+	"sshHostKey\x127\n" +
+	"\x18ssh_host_key_fingerprint\x18\b \x01(\tR\x15sshHostKeyFingerprint\"\xb4\x05\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x125\n" +
@@ -1869,11 +2654,12 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"\x10docker_installed\x18\v \x01(\bH\x00R\x0fdockerInstalled\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"auto_start\x18\f \x01(\bR\tautoStart\x12+\n" +
-	"\x11image_fingerprint\x18\r \x01(\tR\x10imageFingerprint\x1a9\n" +
+	"\x11image_fingerprint\x18\r \x01(\tR\x10imageFingerprint\x12\x1a\n" +
+	"\blocation\x18\x0e \x01(\tR\blocation\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x13\n" +
-	"\x11_docker_installed\"\xaf\x03\n" +
+	"\x11_docker_installed\"\xc7\x03\n" +
 	"\x16CreateContainerRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\x128\n" +
 	"\tresources\x18\x02 \x01(\v2\x1a.containarium.v1.ResourcesR\tresources\x12\x19\n" +
@@ -1883,7 +2669,8 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"\renable_docker\x18\x06 \x01(\bH\x00R\fenableDocker\x88\x01\x01\x12\"\n" +
 	"\n" +
 	"auto_start\x18\a \x01(\bH\x01R\tautoStart\x88\x01\x01\x12\x17\n" +
-	"\ano_wait\x18\b \x01(\bR\x06noWait\x1a9\n" +
+	"\ano_wait\x18\b \x01(\bR\x06noWait\x12\x16\n" +
+	"\x06target\x18\t \x01(\tR\x06target\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x10\n" +
@@ -1893,24 +2680,61 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"\tcontainer\x18\x01 \x01(\v2\x1a.containarium.v1.ContainerR\tcontainer\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"_\n" +
 	"\x1cCreateContainerStreamRequest\x12?\n" +
-	"\x06create\x18\x01 \x01(\v2'.containarium.v1.CreateContainerRequestR\x06create\"\x95\x01\n" +
+	"\x06create\x18\x01 \x01(\v2'.containarium.v1.CreateContainerRequestR\x06create\"\xc7\x01\n" +
 	"\x1dCreateContainerStreamResponse\x122\n" +
 	"\x05stage\x18\x01 \x01(\x0e2\x1c.containarium.v1.CreateStageR\x05stage\x12@\n" +
-	"\x06result\x18\x02 \x01(\v2(.containarium.v1.CreateContainerResponseR\x06result\"\xd7\x01\n" +
+	"\x06result\x18\x02 \x01(\v2(.containarium.v1.CreateContainerResponseR\x06result\x12\x18\n" +
+	"\apercent\x18\x03 \x01(\rR\apercent\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xd7\x01\n" +
 	"\x15ListContainersRequest\x127\n" +
 	"\x06states\x18\x01 \x03(\x0e2\x1f.containarium.v1.ContainerStateR\x06states\x12J\n" +
 	"\x06labels\x18\x02 \x03(\v22.containarium.v1.ListContainersRequest.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"T\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x01\n" +
 	"\x16ListContainersResponse\x12:\n" +
 	"\n" +
 	"containers\x18\x01 \x03(\v2\x1a.containarium.v1.ContainerR\n" +
-	"containers\"1\n" +
+	"containers\x128\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x1a.containarium.v1.FreshnessR\tfreshness\x12$\n" +
+	"\x0ejump_host_keys\x18\x03 \x03(\tR\fjumpHostKeys\"^\n" +
+	"\tFreshness\x12=\n" +
+	"\fconfirmed_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt\x12\x12\n" +
+	"\x04live\x18\x02 \x01(\bR\x04live\"\xf3\x01\n" +
+	"\x16WatchContainersRequest\x127\n" +
+	"\x06states\x18\x01 \x03(\x0e2\x1f.containarium.v1.ContainerStateR\x06states\x12K\n" +
+	"\x06labels\x18\x02 \x03(\v23.containarium.v1.WatchContainersRequest.LabelsEntryR\x06labels\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x01\n" +
+	"\x17WatchContainersResponse\x124\n" +
+	"\x06change\x18\x01 \x01(\x0e2\x1c.containarium.v1.WatchChangeR\x06change\x128\n" +
+	"\tcontainer\x18\x02 \x01(\v2\x1a.containarium.v1.ContainerR\tcontainer\x12\x1a\n" +
+	"\busername\x18\x03 \x01(\tR\busername\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x128\n" +
+	"\tfreshness\x18\x05 \x01(\v2\x1a.containarium.v1.FreshnessR\tfreshness\"1\n" +
 	"\x13GetContainerRequest\x12\x1a\n" +
-	"\busername\x18\x01 \x01(\tR\busername\"P\n" +
+	"\busername\x18\x01 \x01(\tR\busername\"\xb0\x01\n" +
 	"\x14GetContainerResponse\x128\n" +
-	"\tcontainer\x18\x01 \x01(\v2\x1a.containarium.v1.ContainerR\tcontainer\"J\n" +
+	"\tcontainer\x18\x01 \x01(\v2\x1a.containarium.v1.ContainerR\tcontainer\x128\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x1a.containarium.v1.FreshnessR\tfreshness\x12$\n" +
+	"\x0ejump_host_keys\x18\x03 \x03(\tR\fjumpHostKeys\"\xce\x02\n" +
+	"\x16UpdateContainerRequest\x12\x1a\n" +
+	"\busername\x18\x01 \x01(\tR\busername\x128\n" +
+	"\tresources\x18\x02 \x01(\v2\x1a.containarium.v1.ResourcesR\tresources\x12K\n" +
+	"\x06labels\x18\x03 \x03(\v23.containarium.v1.UpdateContainerRequest.LabelsEntryR\x06labels\x12#\n" +
+	"\rremove_labels\x18\x04 \x03(\tR\fremoveLabels\x12\"\n" +
+	"\n" +
+	"auto_start\x18\x05 \x01(\bH\x00R\tautoStart\x88\x01\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
+	"\v_auto_start\"\x94\x01\n" +
+	"\x17UpdateContainerResponse\x128\n" +
+	"\tcontainer\x18\x01 \x01(\v2\x1a.containarium.v1.ContainerR\tcontainer\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12#\n" +
+	"\rneeds_restart\x18\x03 \x03(\tR\fneedsRestart\"J\n" +
 	"\x16DeleteContainerRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"\x19\n" +
@@ -1946,7 +2770,15 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"\x14RemoveSSHKeyResponse\x128\n" +
 	"\tcontainer\x18\x01 \x01(\v2\x1a.containarium.v1.ContainerR\tcontainer\"/\n" +
 	"\x11GetMetricsRequest\x12\x1a\n" +
-	"\busername\x18\x01 \x01(\tR\busername\"\x80\x05\n" +
+	"\busername\x18\x01 \x01(\tR\busername\"m\n" +
+	"\bPressure\x12\x15\n" +
+	"\x03cpu\x18\x01 \x01(\x01H\x00R\x03cpu\x88\x01\x01\x12\x1b\n" +
+	"\x06memory\x18\x02 \x01(\x01H\x01R\x06memory\x88\x01\x01\x12\x13\n" +
+	"\x02io\x18\x03 \x01(\x01H\x02R\x02io\x88\x01\x01B\x06\n" +
+	"\x04_cpuB\t\n" +
+	"\a_memoryB\x05\n" +
+	"\x03_io\"\x85\n" +
+	"\n" +
 	"\x10ContainerMetrics\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x125\n" +
@@ -1958,31 +2790,82 @@ const file_containarium_v1_container_proto_rawDesc = "" +
 	"\x16network_received_bytes\x18\b \x01(\x04H\x04R\x14networkReceivedBytes\x88\x01\x01\x121\n" +
 	"\x12network_sent_bytes\x18\t \x01(\x04H\x05R\x10networkSentBytes\x88\x01\x01\x12(\n" +
 	"\rprocess_count\x18\n" +
-	" \x01(\x04H\x06R\fprocessCount\x88\x01\x01B\x18\n" +
+	" \x01(\x04H\x06R\fprocessCount\x88\x01\x01\x12 \n" +
+	"\tcpu_cores\x18\v \x01(\x01H\aR\bcpuCores\x88\x01\x01\x127\n" +
+	"\x15network_received_rate\x18\f \x01(\x01H\bR\x13networkReceivedRate\x88\x01\x01\x12/\n" +
+	"\x11network_sent_rate\x18\r \x01(\x01H\tR\x0fnetworkSentRate\x88\x01\x01\x12+\n" +
+	"\x0fdisk_read_bytes\x18\x0e \x01(\x04H\n" +
+	"R\rdiskReadBytes\x88\x01\x01\x121\n" +
+	"\x12disk_written_bytes\x18\x0f \x01(\x04H\vR\x10diskWrittenBytes\x88\x01\x01\x12)\n" +
+	"\x0edisk_read_rate\x18\x10 \x01(\x01H\fR\fdiskReadRate\x88\x01\x01\x12/\n" +
+	"\x11disk_written_rate\x18\x11 \x01(\x01H\rR\x0fdiskWrittenRate\x88\x01\x01\x12-\n" +
+	"\x10disk_limit_bytes\x18\x12 \x01(\x04H\x0eR\x0ediskLimitBytes\x88\x01\x01\x12 \n" +
+	"\toom_kills\x18\x13 \x01(\x04H\x0fR\boomKills\x88\x01\x01\x125\n" +
+	"\bpressure\x18\x14 \x01(\v2\x19.containarium.v1.PressureR\bpressureB\x18\n" +
 	"\x16_cpu_usage_nanosecondsB\x15\n" +
 	"\x13_memory_usage_bytesB\x15\n" +
 	"\x13_memory_limit_bytesB\x13\n" +
 	"\x11_disk_usage_bytesB\x19\n" +
 	"\x17_network_received_bytesB\x15\n" +
 	"\x13_network_sent_bytesB\x10\n" +
-	"\x0e_process_count\"Q\n" +
+	"\x0e_process_countB\f\n" +
+	"\n" +
+	"_cpu_coresB\x18\n" +
+	"\x16_network_received_rateB\x14\n" +
+	"\x12_network_sent_rateB\x12\n" +
+	"\x10_disk_read_bytesB\x15\n" +
+	"\x13_disk_written_bytesB\x11\n" +
+	"\x0f_disk_read_rateB\x14\n" +
+	"\x12_disk_written_rateB\x13\n" +
+	"\x11_disk_limit_bytesB\f\n" +
+	"\n" +
+	"_oom_kills\"\xf1\x03\n" +
+	"\vHostMetrics\x12\x1b\n" +
+	"\tcpu_count\x18\x01 \x01(\rR\bcpuCount\x12 \n" +
+	"\tcpu_cores\x18\x02 \x01(\x01H\x00R\bcpuCores\x88\x01\x01\x12\x12\n" +
+	"\x04load\x18\x03 \x03(\x01R\x04load\x121\n" +
+	"\x12memory_total_bytes\x18\x04 \x01(\x04H\x01R\x10memoryTotalBytes\x88\x01\x01\x121\n" +
+	"\x12memory_usage_bytes\x18\x05 \x01(\x04H\x02R\x10memoryUsageBytes\x88\x01\x01\x12-\n" +
+	"\x10disk_total_bytes\x18\x06 \x01(\x04H\x03R\x0ediskTotalBytes\x88\x01\x01\x12-\n" +
+	"\x10disk_usage_bytes\x18\a \x01(\x04H\x04R\x0ediskUsageBytes\x88\x01\x01\x12 \n" +
+	"\toom_kills\x18\b \x01(\x04H\x05R\boomKills\x88\x01\x01\x125\n" +
+	"\bpressure\x18\t \x01(\v2\x19.containarium.v1.PressureR\bpressureB\f\n" +
+	"\n" +
+	"_cpu_coresB\x15\n" +
+	"\x13_memory_total_bytesB\x15\n" +
+	"\x13_memory_usage_bytesB\x13\n" +
+	"\x11_disk_total_bytesB\x13\n" +
+	"\x11_disk_usage_bytesB\f\n" +
+	"\n" +
+	"_oom_kills\"\xba\x01\n" +
 	"\x12GetMetricsResponse\x12;\n" +
-	"\ametrics\x18\x01 \x03(\v2!.containarium.v1.ContainerMetricsR\ametrics*\xc0\x01\n" +
+	"\ametrics\x18\x01 \x03(\v2!.containarium.v1.ContainerMetricsR\ametrics\x120\n" +
+	"\x04host\x18\x02 \x01(\v2\x1c.containarium.v1.HostMetricsR\x04host\x125\n" +
+	"\btaken_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\atakenAt*\xe1\x01\n" +
 	"\x0eContainerState\x12\x1f\n" +
 	"\x1bCONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_STATE_CREATING\x10\x01\x12\x1b\n" +
 	"\x17CONTAINER_STATE_RUNNING\x10\x02\x12\x1b\n" +
 	"\x17CONTAINER_STATE_STOPPED\x10\x03\x12\x1a\n" +
 	"\x16CONTAINER_STATE_FROZEN\x10\x04\x12\x19\n" +
-	"\x15CONTAINER_STATE_ERROR\x10\x05*\xbd\x01\n" +
+	"\x15CONTAINER_STATE_ERROR\x10\x05\x12\x1f\n" +
+	"\x1bCONTAINER_STATE_UNREACHABLE\x10\x06*\xf1\x01\n" +
 	"\vCreateStage\x12\x1c\n" +
 	"\x18CREATE_STAGE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12CREATE_STAGE_IMAGE\x10\x01\x12\x19\n" +
 	"\x15CREATE_STAGE_INSTANCE\x10\x02\x12\x16\n" +
 	"\x12CREATE_STAGE_START\x10\x03\x12\x18\n" +
-	"\x14CREATE_STAGE_ACCOUNT\x10\x04\x12\x15\n" +
-	"\x11CREATE_STAGE_JUMP\x10\x05\x12\x14\n" +
-	"\x10CREATE_STAGE_SSH\x10\x06BJZHgithub.com/footprintai/containarium/proto/containarium/v1;containariumv1b\x06proto3"
+	"\x14CREATE_STAGE_ACCOUNT\x10\x04\x12\x18\n" +
+	"\x14CREATE_STAGE_ADDRESS\x10\x05\x12\x15\n" +
+	"\x11CREATE_STAGE_JUMP\x10\x06\x12\x14\n" +
+	"\x10CREATE_STAGE_SSH\x10\a\x12\x18\n" +
+	"\x14CREATE_STAGE_PREPARE\x10\b*\x8d\x01\n" +
+	"\vWatchChange\x12\x1c\n" +
+	"\x18WATCH_CHANGE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12WATCH_CHANGE_RESET\x10\x01\x12\x18\n" +
+	"\x14WATCH_CHANGE_PRESENT\x10\x02\x12\x15\n" +
+	"\x11WATCH_CHANGE_GONE\x10\x03\x12\x17\n" +
+	"\x13WATCH_CHANGE_SYNCED\x10\x04BJZHgithub.com/footprintai/containarium/proto/containarium/v1;containariumv1b\x06proto3"
 
 var (
 	file_containarium_v1_container_proto_rawDescOnce sync.Once
@@ -1996,72 +2879,97 @@ func file_containarium_v1_container_proto_rawDescGZIP() []byte {
 	return file_containarium_v1_container_proto_rawDescData
 }
 
-var file_containarium_v1_container_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_containarium_v1_container_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_containarium_v1_container_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_containarium_v1_container_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_containarium_v1_container_proto_goTypes = []any{
 	(ContainerState)(0),                   // 0: containarium.v1.ContainerState
 	(CreateStage)(0),                      // 1: containarium.v1.CreateStage
-	(*Resources)(nil),                     // 2: containarium.v1.Resources
-	(*SSHKey)(nil),                        // 3: containarium.v1.SSHKey
-	(*Network)(nil),                       // 4: containarium.v1.Network
-	(*Container)(nil),                     // 5: containarium.v1.Container
-	(*CreateContainerRequest)(nil),        // 6: containarium.v1.CreateContainerRequest
-	(*CreateContainerResponse)(nil),       // 7: containarium.v1.CreateContainerResponse
-	(*CreateContainerStreamRequest)(nil),  // 8: containarium.v1.CreateContainerStreamRequest
-	(*CreateContainerStreamResponse)(nil), // 9: containarium.v1.CreateContainerStreamResponse
-	(*ListContainersRequest)(nil),         // 10: containarium.v1.ListContainersRequest
-	(*ListContainersResponse)(nil),        // 11: containarium.v1.ListContainersResponse
-	(*GetContainerRequest)(nil),           // 12: containarium.v1.GetContainerRequest
-	(*GetContainerResponse)(nil),          // 13: containarium.v1.GetContainerResponse
-	(*DeleteContainerRequest)(nil),        // 14: containarium.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil),       // 15: containarium.v1.DeleteContainerResponse
-	(*StartContainerRequest)(nil),         // 16: containarium.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),        // 17: containarium.v1.StartContainerResponse
-	(*StopContainerRequest)(nil),          // 18: containarium.v1.StopContainerRequest
-	(*StopContainerResponse)(nil),         // 19: containarium.v1.StopContainerResponse
-	(*RestartContainerRequest)(nil),       // 20: containarium.v1.RestartContainerRequest
-	(*RestartContainerResponse)(nil),      // 21: containarium.v1.RestartContainerResponse
-	(*AddSSHKeyRequest)(nil),              // 22: containarium.v1.AddSSHKeyRequest
-	(*AddSSHKeyResponse)(nil),             // 23: containarium.v1.AddSSHKeyResponse
-	(*RemoveSSHKeyRequest)(nil),           // 24: containarium.v1.RemoveSSHKeyRequest
-	(*RemoveSSHKeyResponse)(nil),          // 25: containarium.v1.RemoveSSHKeyResponse
-	(*GetMetricsRequest)(nil),             // 26: containarium.v1.GetMetricsRequest
-	(*ContainerMetrics)(nil),              // 27: containarium.v1.ContainerMetrics
-	(*GetMetricsResponse)(nil),            // 28: containarium.v1.GetMetricsResponse
-	nil,                                   // 29: containarium.v1.Container.LabelsEntry
-	nil,                                   // 30: containarium.v1.CreateContainerRequest.LabelsEntry
-	nil,                                   // 31: containarium.v1.ListContainersRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil),         // 32: google.protobuf.Timestamp
+	(WatchChange)(0),                      // 2: containarium.v1.WatchChange
+	(*Resources)(nil),                     // 3: containarium.v1.Resources
+	(*SSHKey)(nil),                        // 4: containarium.v1.SSHKey
+	(*Network)(nil),                       // 5: containarium.v1.Network
+	(*Container)(nil),                     // 6: containarium.v1.Container
+	(*CreateContainerRequest)(nil),        // 7: containarium.v1.CreateContainerRequest
+	(*CreateContainerResponse)(nil),       // 8: containarium.v1.CreateContainerResponse
+	(*CreateContainerStreamRequest)(nil),  // 9: containarium.v1.CreateContainerStreamRequest
+	(*CreateContainerStreamResponse)(nil), // 10: containarium.v1.CreateContainerStreamResponse
+	(*ListContainersRequest)(nil),         // 11: containarium.v1.ListContainersRequest
+	(*ListContainersResponse)(nil),        // 12: containarium.v1.ListContainersResponse
+	(*Freshness)(nil),                     // 13: containarium.v1.Freshness
+	(*WatchContainersRequest)(nil),        // 14: containarium.v1.WatchContainersRequest
+	(*WatchContainersResponse)(nil),       // 15: containarium.v1.WatchContainersResponse
+	(*GetContainerRequest)(nil),           // 16: containarium.v1.GetContainerRequest
+	(*GetContainerResponse)(nil),          // 17: containarium.v1.GetContainerResponse
+	(*UpdateContainerRequest)(nil),        // 18: containarium.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil),       // 19: containarium.v1.UpdateContainerResponse
+	(*DeleteContainerRequest)(nil),        // 20: containarium.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil),       // 21: containarium.v1.DeleteContainerResponse
+	(*StartContainerRequest)(nil),         // 22: containarium.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),        // 23: containarium.v1.StartContainerResponse
+	(*StopContainerRequest)(nil),          // 24: containarium.v1.StopContainerRequest
+	(*StopContainerResponse)(nil),         // 25: containarium.v1.StopContainerResponse
+	(*RestartContainerRequest)(nil),       // 26: containarium.v1.RestartContainerRequest
+	(*RestartContainerResponse)(nil),      // 27: containarium.v1.RestartContainerResponse
+	(*AddSSHKeyRequest)(nil),              // 28: containarium.v1.AddSSHKeyRequest
+	(*AddSSHKeyResponse)(nil),             // 29: containarium.v1.AddSSHKeyResponse
+	(*RemoveSSHKeyRequest)(nil),           // 30: containarium.v1.RemoveSSHKeyRequest
+	(*RemoveSSHKeyResponse)(nil),          // 31: containarium.v1.RemoveSSHKeyResponse
+	(*GetMetricsRequest)(nil),             // 32: containarium.v1.GetMetricsRequest
+	(*Pressure)(nil),                      // 33: containarium.v1.Pressure
+	(*ContainerMetrics)(nil),              // 34: containarium.v1.ContainerMetrics
+	(*HostMetrics)(nil),                   // 35: containarium.v1.HostMetrics
+	(*GetMetricsResponse)(nil),            // 36: containarium.v1.GetMetricsResponse
+	nil,                                   // 37: containarium.v1.Container.LabelsEntry
+	nil,                                   // 38: containarium.v1.CreateContainerRequest.LabelsEntry
+	nil,                                   // 39: containarium.v1.ListContainersRequest.LabelsEntry
+	nil,                                   // 40: containarium.v1.WatchContainersRequest.LabelsEntry
+	nil,                                   // 41: containarium.v1.UpdateContainerRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),         // 42: google.protobuf.Timestamp
 }
 var file_containarium_v1_container_proto_depIdxs = []int32{
 	0,  // 0: containarium.v1.Container.state:type_name -> containarium.v1.ContainerState
-	2,  // 1: containarium.v1.Container.resources:type_name -> containarium.v1.Resources
-	3,  // 2: containarium.v1.Container.ssh_keys:type_name -> containarium.v1.SSHKey
-	4,  // 3: containarium.v1.Container.network:type_name -> containarium.v1.Network
-	32, // 4: containarium.v1.Container.created_at:type_name -> google.protobuf.Timestamp
-	29, // 5: containarium.v1.Container.labels:type_name -> containarium.v1.Container.LabelsEntry
-	2,  // 6: containarium.v1.CreateContainerRequest.resources:type_name -> containarium.v1.Resources
-	30, // 7: containarium.v1.CreateContainerRequest.labels:type_name -> containarium.v1.CreateContainerRequest.LabelsEntry
-	5,  // 8: containarium.v1.CreateContainerResponse.container:type_name -> containarium.v1.Container
-	6,  // 9: containarium.v1.CreateContainerStreamRequest.create:type_name -> containarium.v1.CreateContainerRequest
+	3,  // 1: containarium.v1.Container.resources:type_name -> containarium.v1.Resources
+	4,  // 2: containarium.v1.Container.ssh_keys:type_name -> containarium.v1.SSHKey
+	5,  // 3: containarium.v1.Container.network:type_name -> containarium.v1.Network
+	42, // 4: containarium.v1.Container.created_at:type_name -> google.protobuf.Timestamp
+	37, // 5: containarium.v1.Container.labels:type_name -> containarium.v1.Container.LabelsEntry
+	3,  // 6: containarium.v1.CreateContainerRequest.resources:type_name -> containarium.v1.Resources
+	38, // 7: containarium.v1.CreateContainerRequest.labels:type_name -> containarium.v1.CreateContainerRequest.LabelsEntry
+	6,  // 8: containarium.v1.CreateContainerResponse.container:type_name -> containarium.v1.Container
+	7,  // 9: containarium.v1.CreateContainerStreamRequest.create:type_name -> containarium.v1.CreateContainerRequest
 	1,  // 10: containarium.v1.CreateContainerStreamResponse.stage:type_name -> containarium.v1.CreateStage
-	7,  // 11: containarium.v1.CreateContainerStreamResponse.result:type_name -> containarium.v1.CreateContainerResponse
+	8,  // 11: containarium.v1.CreateContainerStreamResponse.result:type_name -> containarium.v1.CreateContainerResponse
 	0,  // 12: containarium.v1.ListContainersRequest.states:type_name -> containarium.v1.ContainerState
-	31, // 13: containarium.v1.ListContainersRequest.labels:type_name -> containarium.v1.ListContainersRequest.LabelsEntry
-	5,  // 14: containarium.v1.ListContainersResponse.containers:type_name -> containarium.v1.Container
-	5,  // 15: containarium.v1.GetContainerResponse.container:type_name -> containarium.v1.Container
-	5,  // 16: containarium.v1.StartContainerResponse.container:type_name -> containarium.v1.Container
-	5,  // 17: containarium.v1.StopContainerResponse.container:type_name -> containarium.v1.Container
-	5,  // 18: containarium.v1.RestartContainerResponse.container:type_name -> containarium.v1.Container
-	5,  // 19: containarium.v1.AddSSHKeyResponse.container:type_name -> containarium.v1.Container
-	5,  // 20: containarium.v1.RemoveSSHKeyResponse.container:type_name -> containarium.v1.Container
-	0,  // 21: containarium.v1.ContainerMetrics.state:type_name -> containarium.v1.ContainerState
-	27, // 22: containarium.v1.GetMetricsResponse.metrics:type_name -> containarium.v1.ContainerMetrics
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	39, // 13: containarium.v1.ListContainersRequest.labels:type_name -> containarium.v1.ListContainersRequest.LabelsEntry
+	6,  // 14: containarium.v1.ListContainersResponse.containers:type_name -> containarium.v1.Container
+	13, // 15: containarium.v1.ListContainersResponse.freshness:type_name -> containarium.v1.Freshness
+	42, // 16: containarium.v1.Freshness.confirmed_at:type_name -> google.protobuf.Timestamp
+	0,  // 17: containarium.v1.WatchContainersRequest.states:type_name -> containarium.v1.ContainerState
+	40, // 18: containarium.v1.WatchContainersRequest.labels:type_name -> containarium.v1.WatchContainersRequest.LabelsEntry
+	2,  // 19: containarium.v1.WatchContainersResponse.change:type_name -> containarium.v1.WatchChange
+	6,  // 20: containarium.v1.WatchContainersResponse.container:type_name -> containarium.v1.Container
+	13, // 21: containarium.v1.WatchContainersResponse.freshness:type_name -> containarium.v1.Freshness
+	6,  // 22: containarium.v1.GetContainerResponse.container:type_name -> containarium.v1.Container
+	13, // 23: containarium.v1.GetContainerResponse.freshness:type_name -> containarium.v1.Freshness
+	3,  // 24: containarium.v1.UpdateContainerRequest.resources:type_name -> containarium.v1.Resources
+	41, // 25: containarium.v1.UpdateContainerRequest.labels:type_name -> containarium.v1.UpdateContainerRequest.LabelsEntry
+	6,  // 26: containarium.v1.UpdateContainerResponse.container:type_name -> containarium.v1.Container
+	6,  // 27: containarium.v1.StartContainerResponse.container:type_name -> containarium.v1.Container
+	6,  // 28: containarium.v1.StopContainerResponse.container:type_name -> containarium.v1.Container
+	6,  // 29: containarium.v1.RestartContainerResponse.container:type_name -> containarium.v1.Container
+	6,  // 30: containarium.v1.AddSSHKeyResponse.container:type_name -> containarium.v1.Container
+	6,  // 31: containarium.v1.RemoveSSHKeyResponse.container:type_name -> containarium.v1.Container
+	0,  // 32: containarium.v1.ContainerMetrics.state:type_name -> containarium.v1.ContainerState
+	33, // 33: containarium.v1.ContainerMetrics.pressure:type_name -> containarium.v1.Pressure
+	33, // 34: containarium.v1.HostMetrics.pressure:type_name -> containarium.v1.Pressure
+	34, // 35: containarium.v1.GetMetricsResponse.metrics:type_name -> containarium.v1.ContainerMetrics
+	35, // 36: containarium.v1.GetMetricsResponse.host:type_name -> containarium.v1.HostMetrics
+	42, // 37: containarium.v1.GetMetricsResponse.taken_at:type_name -> google.protobuf.Timestamp
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_containarium_v1_container_proto_init() }
@@ -2072,14 +2980,17 @@ func file_containarium_v1_container_proto_init() {
 	file_containarium_v1_container_proto_msgTypes[0].OneofWrappers = []any{}
 	file_containarium_v1_container_proto_msgTypes[3].OneofWrappers = []any{}
 	file_containarium_v1_container_proto_msgTypes[4].OneofWrappers = []any{}
-	file_containarium_v1_container_proto_msgTypes[25].OneofWrappers = []any{}
+	file_containarium_v1_container_proto_msgTypes[15].OneofWrappers = []any{}
+	file_containarium_v1_container_proto_msgTypes[30].OneofWrappers = []any{}
+	file_containarium_v1_container_proto_msgTypes[31].OneofWrappers = []any{}
+	file_containarium_v1_container_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_containarium_v1_container_proto_rawDesc), len(file_containarium_v1_container_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   30,
+			NumEnums:      3,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -24,7 +24,7 @@ var File_containarium_v1_service_proto protoreflect.FileDescriptor
 
 const file_containarium_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcontainarium/v1/service.proto\x12\x0fcontainarium.v1\x1a\x1ccontainarium/v1/access.proto\x1a\x1ccontainarium/v1/config.proto\x1a\x1fcontainarium/v1/container.proto2\xb5\f\n" +
+	"\x1dcontainarium/v1/service.proto\x12\x0fcontainarium.v1\x1a\x1ccontainarium/v1/access.proto\x1a!containarium/v1/certificate.proto\x1a\x1ccontainarium/v1/config.proto\x1a\x1fcontainarium/v1/container.proto\x1a\x1bcontainarium/v1/image.proto\x1a\x1econtainarium/v1/snapshot.proto2\xd6\x12\n" +
 	"\x10ContainerService\x12\x88\x01\n" +
 	"\x0fCreateContainer\x12'.containarium.v1.CreateContainerRequest\x1a(.containarium.v1.CreateContainerResponse\"\"\x8a\xb2\x19\x1e\n" +
 	"\x10container.create\x12\busername\x18\x01\x12\xa3\x01\n" +
@@ -33,7 +33,11 @@ const file_containarium_v1_service_proto_rawDesc = "" +
 	"\x0eListContainers\x12&.containarium.v1.ListContainersRequest\x1a'.containarium.v1.ListContainersResponse\"\x14\x8a\xb2\x19\x10\n" +
 	"\x0econtainer.read\x12{\n" +
 	"\fGetContainer\x12$.containarium.v1.GetContainerRequest\x1a%.containarium.v1.GetContainerResponse\"\x1e\x8a\xb2\x19\x1a\n" +
-	"\x0econtainer.read\x12\busername\x12\x88\x01\n" +
+	"\x0econtainer.read\x12\busername\x12|\n" +
+	"\x0fWatchContainers\x12'.containarium.v1.WatchContainersRequest\x1a(.containarium.v1.WatchContainersResponse\"\x14\x8a\xb2\x19\x10\n" +
+	"\x0econtainer.read0\x01\x12\x88\x01\n" +
+	"\x0fUpdateContainer\x12'.containarium.v1.UpdateContainerRequest\x1a(.containarium.v1.UpdateContainerResponse\"\"\x8a\xb2\x19\x1e\n" +
+	"\x10container.update\x12\busername\x18\x01\x12\x88\x01\n" +
 	"\x0fDeleteContainer\x12'.containarium.v1.DeleteContainerRequest\x1a(.containarium.v1.DeleteContainerResponse\"\"\x8a\xb2\x19\x1e\n" +
 	"\x10container.delete\x12\busername\x18\x01\x12\x84\x01\n" +
 	"\x0eStartContainer\x12&.containarium.v1.StartContainerRequest\x1a'.containarium.v1.StartContainerResponse\"!\x8a\xb2\x19\x1d\n" +
@@ -46,73 +50,157 @@ const file_containarium_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"sshkey.add\x12\busername\x18\x01\x12|\n" +
 	"\fRemoveSSHKey\x12$.containarium.v1.RemoveSSHKeyRequest\x1a%.containarium.v1.RemoveSSHKeyResponse\"\x1f\x8a\xb2\x19\x1b\n" +
-	"\rsshkey.remove\x12\busername\x18\x01\x12s\n" +
+	"\rsshkey.remove\x12\busername\x18\x01\x12\x84\x01\n" +
+	"\x0eCreateSnapshot\x12&.containarium.v1.CreateSnapshotRequest\x1a'.containarium.v1.CreateSnapshotResponse\"!\x8a\xb2\x19\x1d\n" +
+	"\x0fsnapshot.create\x12\busername\x18\x01\x12}\n" +
+	"\rListSnapshots\x12%.containarium.v1.ListSnapshotsRequest\x1a&.containarium.v1.ListSnapshotsResponse\"\x1d\x8a\xb2\x19\x19\n" +
+	"\rsnapshot.read\x12\busername\x12\x88\x01\n" +
+	"\x0fRestoreSnapshot\x12'.containarium.v1.RestoreSnapshotRequest\x1a(.containarium.v1.RestoreSnapshotResponse\"\"\x8a\xb2\x19\x1e\n" +
+	"\x10snapshot.restore\x12\busername\x18\x01\x12\x84\x01\n" +
+	"\x0eDeleteSnapshot\x12&.containarium.v1.DeleteSnapshotRequest\x1a'.containarium.v1.DeleteSnapshotResponse\"!\x8a\xb2\x19\x1d\n" +
+	"\x0fsnapshot.delete\x12\busername\x18\x01\x12s\n" +
 	"\n" +
 	"GetMetrics\x12\".containarium.v1.GetMetricsRequest\x1a#.containarium.v1.GetMetricsResponse\"\x1c\x8a\xb2\x19\x18\n" +
 	"\fmetrics.read\x12\busername\x12q\n" +
 	"\rGetSystemInfo\x12%.containarium.v1.GetSystemInfoRequest\x1a&.containarium.v1.GetSystemInfoResponse\"\x11\x8a\xb2\x19\r\n" +
-	"\vsystem.read2m\n" +
+	"\vsystem.read2\xdd\x02\n" +
+	"\fImageService\x12g\n" +
+	"\n" +
+	"ListImages\x12\".containarium.v1.ListImagesRequest\x1a#.containarium.v1.ListImagesResponse\"\x10\x8a\xb2\x19\f\n" +
+	"\n" +
+	"image.read\x12t\n" +
+	"\fPrepareImage\x12$.containarium.v1.PrepareImageRequest\x1a%.containarium.v1.PrepareImageResponse\"\x15\x8a\xb2\x19\x11\n" +
+	"\rimage.prepare\x18\x010\x01\x12n\n" +
+	"\vDeleteImage\x12#.containarium.v1.DeleteImageRequest\x1a$.containarium.v1.DeleteImageResponse\"\x14\x8a\xb2\x19\x10\n" +
+	"\fimage.delete\x18\x012\xfa\x05\n" +
 	"\vAuthService\x12^\n" +
 	"\x06WhoAmI\x12\x1e.containarium.v1.WhoAmIRequest\x1a\x1f.containarium.v1.WhoAmIResponse\"\x13\x8a\xb2\x19\x0f\n" +
-	"\vauth.whoami \x01BJZHgithub.com/footprintai/containarium/proto/containarium/v1;containariumv1b\x06proto3"
+	"\vauth.whoami \x01\x12u\n" +
+	"\x0eGetTrustBundle\x12&.containarium.v1.GetTrustBundleRequest\x1a'.containarium.v1.GetTrustBundleResponse\"\x12\x8a\xb2\x19\x0e\n" +
+	"\n" +
+	"auth.trust \x01\x12\x84\x01\n" +
+	"\x10RenewCertificate\x12(.containarium.v1.RenewCertificateRequest\x1a).containarium.v1.RenewCertificateResponse\"\x1b\x8a\xb2\x19\x17\n" +
+	"\x11certificate.renew\x18\x01 \x01\x12\x82\x01\n" +
+	"\x10IssueCertificate\x12(.containarium.v1.IssueCertificateRequest\x1a).containarium.v1.IssueCertificateResponse\"\x19\x8a\xb2\x19\x15\n" +
+	"\x11certificate.issue\x18\x01\x12\x86\x01\n" +
+	"\x11RevokeCertificate\x12).containarium.v1.RevokeCertificateRequest\x1a*.containarium.v1.RevokeCertificateResponse\"\x1a\x8a\xb2\x19\x16\n" +
+	"\x12certificate.revoke\x18\x01\x12\x7f\n" +
+	"\x10ListCertificates\x12(.containarium.v1.ListCertificatesRequest\x1a).containarium.v1.ListCertificatesResponse\"\x16\x8a\xb2\x19\x12\n" +
+	"\x10certificate.readBJZHgithub.com/footprintai/containarium/proto/containarium/v1;containariumv1b\x06proto3"
 
 var file_containarium_v1_service_proto_goTypes = []any{
 	(*CreateContainerRequest)(nil),        // 0: containarium.v1.CreateContainerRequest
 	(*CreateContainerStreamRequest)(nil),  // 1: containarium.v1.CreateContainerStreamRequest
 	(*ListContainersRequest)(nil),         // 2: containarium.v1.ListContainersRequest
 	(*GetContainerRequest)(nil),           // 3: containarium.v1.GetContainerRequest
-	(*DeleteContainerRequest)(nil),        // 4: containarium.v1.DeleteContainerRequest
-	(*StartContainerRequest)(nil),         // 5: containarium.v1.StartContainerRequest
-	(*StopContainerRequest)(nil),          // 6: containarium.v1.StopContainerRequest
-	(*RestartContainerRequest)(nil),       // 7: containarium.v1.RestartContainerRequest
-	(*AddSSHKeyRequest)(nil),              // 8: containarium.v1.AddSSHKeyRequest
-	(*RemoveSSHKeyRequest)(nil),           // 9: containarium.v1.RemoveSSHKeyRequest
-	(*GetMetricsRequest)(nil),             // 10: containarium.v1.GetMetricsRequest
-	(*GetSystemInfoRequest)(nil),          // 11: containarium.v1.GetSystemInfoRequest
-	(*WhoAmIRequest)(nil),                 // 12: containarium.v1.WhoAmIRequest
-	(*CreateContainerResponse)(nil),       // 13: containarium.v1.CreateContainerResponse
-	(*CreateContainerStreamResponse)(nil), // 14: containarium.v1.CreateContainerStreamResponse
-	(*ListContainersResponse)(nil),        // 15: containarium.v1.ListContainersResponse
-	(*GetContainerResponse)(nil),          // 16: containarium.v1.GetContainerResponse
-	(*DeleteContainerResponse)(nil),       // 17: containarium.v1.DeleteContainerResponse
-	(*StartContainerResponse)(nil),        // 18: containarium.v1.StartContainerResponse
-	(*StopContainerResponse)(nil),         // 19: containarium.v1.StopContainerResponse
-	(*RestartContainerResponse)(nil),      // 20: containarium.v1.RestartContainerResponse
-	(*AddSSHKeyResponse)(nil),             // 21: containarium.v1.AddSSHKeyResponse
-	(*RemoveSSHKeyResponse)(nil),          // 22: containarium.v1.RemoveSSHKeyResponse
-	(*GetMetricsResponse)(nil),            // 23: containarium.v1.GetMetricsResponse
-	(*GetSystemInfoResponse)(nil),         // 24: containarium.v1.GetSystemInfoResponse
-	(*WhoAmIResponse)(nil),                // 25: containarium.v1.WhoAmIResponse
+	(*WatchContainersRequest)(nil),        // 4: containarium.v1.WatchContainersRequest
+	(*UpdateContainerRequest)(nil),        // 5: containarium.v1.UpdateContainerRequest
+	(*DeleteContainerRequest)(nil),        // 6: containarium.v1.DeleteContainerRequest
+	(*StartContainerRequest)(nil),         // 7: containarium.v1.StartContainerRequest
+	(*StopContainerRequest)(nil),          // 8: containarium.v1.StopContainerRequest
+	(*RestartContainerRequest)(nil),       // 9: containarium.v1.RestartContainerRequest
+	(*AddSSHKeyRequest)(nil),              // 10: containarium.v1.AddSSHKeyRequest
+	(*RemoveSSHKeyRequest)(nil),           // 11: containarium.v1.RemoveSSHKeyRequest
+	(*CreateSnapshotRequest)(nil),         // 12: containarium.v1.CreateSnapshotRequest
+	(*ListSnapshotsRequest)(nil),          // 13: containarium.v1.ListSnapshotsRequest
+	(*RestoreSnapshotRequest)(nil),        // 14: containarium.v1.RestoreSnapshotRequest
+	(*DeleteSnapshotRequest)(nil),         // 15: containarium.v1.DeleteSnapshotRequest
+	(*GetMetricsRequest)(nil),             // 16: containarium.v1.GetMetricsRequest
+	(*GetSystemInfoRequest)(nil),          // 17: containarium.v1.GetSystemInfoRequest
+	(*ListImagesRequest)(nil),             // 18: containarium.v1.ListImagesRequest
+	(*PrepareImageRequest)(nil),           // 19: containarium.v1.PrepareImageRequest
+	(*DeleteImageRequest)(nil),            // 20: containarium.v1.DeleteImageRequest
+	(*WhoAmIRequest)(nil),                 // 21: containarium.v1.WhoAmIRequest
+	(*GetTrustBundleRequest)(nil),         // 22: containarium.v1.GetTrustBundleRequest
+	(*RenewCertificateRequest)(nil),       // 23: containarium.v1.RenewCertificateRequest
+	(*IssueCertificateRequest)(nil),       // 24: containarium.v1.IssueCertificateRequest
+	(*RevokeCertificateRequest)(nil),      // 25: containarium.v1.RevokeCertificateRequest
+	(*ListCertificatesRequest)(nil),       // 26: containarium.v1.ListCertificatesRequest
+	(*CreateContainerResponse)(nil),       // 27: containarium.v1.CreateContainerResponse
+	(*CreateContainerStreamResponse)(nil), // 28: containarium.v1.CreateContainerStreamResponse
+	(*ListContainersResponse)(nil),        // 29: containarium.v1.ListContainersResponse
+	(*GetContainerResponse)(nil),          // 30: containarium.v1.GetContainerResponse
+	(*WatchContainersResponse)(nil),       // 31: containarium.v1.WatchContainersResponse
+	(*UpdateContainerResponse)(nil),       // 32: containarium.v1.UpdateContainerResponse
+	(*DeleteContainerResponse)(nil),       // 33: containarium.v1.DeleteContainerResponse
+	(*StartContainerResponse)(nil),        // 34: containarium.v1.StartContainerResponse
+	(*StopContainerResponse)(nil),         // 35: containarium.v1.StopContainerResponse
+	(*RestartContainerResponse)(nil),      // 36: containarium.v1.RestartContainerResponse
+	(*AddSSHKeyResponse)(nil),             // 37: containarium.v1.AddSSHKeyResponse
+	(*RemoveSSHKeyResponse)(nil),          // 38: containarium.v1.RemoveSSHKeyResponse
+	(*CreateSnapshotResponse)(nil),        // 39: containarium.v1.CreateSnapshotResponse
+	(*ListSnapshotsResponse)(nil),         // 40: containarium.v1.ListSnapshotsResponse
+	(*RestoreSnapshotResponse)(nil),       // 41: containarium.v1.RestoreSnapshotResponse
+	(*DeleteSnapshotResponse)(nil),        // 42: containarium.v1.DeleteSnapshotResponse
+	(*GetMetricsResponse)(nil),            // 43: containarium.v1.GetMetricsResponse
+	(*GetSystemInfoResponse)(nil),         // 44: containarium.v1.GetSystemInfoResponse
+	(*ListImagesResponse)(nil),            // 45: containarium.v1.ListImagesResponse
+	(*PrepareImageResponse)(nil),          // 46: containarium.v1.PrepareImageResponse
+	(*DeleteImageResponse)(nil),           // 47: containarium.v1.DeleteImageResponse
+	(*WhoAmIResponse)(nil),                // 48: containarium.v1.WhoAmIResponse
+	(*GetTrustBundleResponse)(nil),        // 49: containarium.v1.GetTrustBundleResponse
+	(*RenewCertificateResponse)(nil),      // 50: containarium.v1.RenewCertificateResponse
+	(*IssueCertificateResponse)(nil),      // 51: containarium.v1.IssueCertificateResponse
+	(*RevokeCertificateResponse)(nil),     // 52: containarium.v1.RevokeCertificateResponse
+	(*ListCertificatesResponse)(nil),      // 53: containarium.v1.ListCertificatesResponse
 }
 var file_containarium_v1_service_proto_depIdxs = []int32{
 	0,  // 0: containarium.v1.ContainerService.CreateContainer:input_type -> containarium.v1.CreateContainerRequest
 	1,  // 1: containarium.v1.ContainerService.CreateContainerStream:input_type -> containarium.v1.CreateContainerStreamRequest
 	2,  // 2: containarium.v1.ContainerService.ListContainers:input_type -> containarium.v1.ListContainersRequest
 	3,  // 3: containarium.v1.ContainerService.GetContainer:input_type -> containarium.v1.GetContainerRequest
-	4,  // 4: containarium.v1.ContainerService.DeleteContainer:input_type -> containarium.v1.DeleteContainerRequest
-	5,  // 5: containarium.v1.ContainerService.StartContainer:input_type -> containarium.v1.StartContainerRequest
-	6,  // 6: containarium.v1.ContainerService.StopContainer:input_type -> containarium.v1.StopContainerRequest
-	7,  // 7: containarium.v1.ContainerService.RestartContainer:input_type -> containarium.v1.RestartContainerRequest
-	8,  // 8: containarium.v1.ContainerService.AddSSHKey:input_type -> containarium.v1.AddSSHKeyRequest
-	9,  // 9: containarium.v1.ContainerService.RemoveSSHKey:input_type -> containarium.v1.RemoveSSHKeyRequest
-	10, // 10: containarium.v1.ContainerService.GetMetrics:input_type -> containarium.v1.GetMetricsRequest
-	11, // 11: containarium.v1.ContainerService.GetSystemInfo:input_type -> containarium.v1.GetSystemInfoRequest
-	12, // 12: containarium.v1.AuthService.WhoAmI:input_type -> containarium.v1.WhoAmIRequest
-	13, // 13: containarium.v1.ContainerService.CreateContainer:output_type -> containarium.v1.CreateContainerResponse
-	14, // 14: containarium.v1.ContainerService.CreateContainerStream:output_type -> containarium.v1.CreateContainerStreamResponse
-	15, // 15: containarium.v1.ContainerService.ListContainers:output_type -> containarium.v1.ListContainersResponse
-	16, // 16: containarium.v1.ContainerService.GetContainer:output_type -> containarium.v1.GetContainerResponse
-	17, // 17: containarium.v1.ContainerService.DeleteContainer:output_type -> containarium.v1.DeleteContainerResponse
-	18, // 18: containarium.v1.ContainerService.StartContainer:output_type -> containarium.v1.StartContainerResponse
-	19, // 19: containarium.v1.ContainerService.StopContainer:output_type -> containarium.v1.StopContainerResponse
-	20, // 20: containarium.v1.ContainerService.RestartContainer:output_type -> containarium.v1.RestartContainerResponse
-	21, // 21: containarium.v1.ContainerService.AddSSHKey:output_type -> containarium.v1.AddSSHKeyResponse
-	22, // 22: containarium.v1.ContainerService.RemoveSSHKey:output_type -> containarium.v1.RemoveSSHKeyResponse
-	23, // 23: containarium.v1.ContainerService.GetMetrics:output_type -> containarium.v1.GetMetricsResponse
-	24, // 24: containarium.v1.ContainerService.GetSystemInfo:output_type -> containarium.v1.GetSystemInfoResponse
-	25, // 25: containarium.v1.AuthService.WhoAmI:output_type -> containarium.v1.WhoAmIResponse
-	13, // [13:26] is the sub-list for method output_type
-	0,  // [0:13] is the sub-list for method input_type
+	4,  // 4: containarium.v1.ContainerService.WatchContainers:input_type -> containarium.v1.WatchContainersRequest
+	5,  // 5: containarium.v1.ContainerService.UpdateContainer:input_type -> containarium.v1.UpdateContainerRequest
+	6,  // 6: containarium.v1.ContainerService.DeleteContainer:input_type -> containarium.v1.DeleteContainerRequest
+	7,  // 7: containarium.v1.ContainerService.StartContainer:input_type -> containarium.v1.StartContainerRequest
+	8,  // 8: containarium.v1.ContainerService.StopContainer:input_type -> containarium.v1.StopContainerRequest
+	9,  // 9: containarium.v1.ContainerService.RestartContainer:input_type -> containarium.v1.RestartContainerRequest
+	10, // 10: containarium.v1.ContainerService.AddSSHKey:input_type -> containarium.v1.AddSSHKeyRequest
+	11, // 11: containarium.v1.ContainerService.RemoveSSHKey:input_type -> containarium.v1.RemoveSSHKeyRequest
+	12, // 12: containarium.v1.ContainerService.CreateSnapshot:input_type -> containarium.v1.CreateSnapshotRequest
+	13, // 13: containarium.v1.ContainerService.ListSnapshots:input_type -> containarium.v1.ListSnapshotsRequest
+	14, // 14: containarium.v1.ContainerService.RestoreSnapshot:input_type -> containarium.v1.RestoreSnapshotRequest
+	15, // 15: containarium.v1.ContainerService.DeleteSnapshot:input_type -> containarium.v1.DeleteSnapshotRequest
+	16, // 16: containarium.v1.ContainerService.GetMetrics:input_type -> containarium.v1.GetMetricsRequest
+	17, // 17: containarium.v1.ContainerService.GetSystemInfo:input_type -> containarium.v1.GetSystemInfoRequest
+	18, // 18: containarium.v1.ImageService.ListImages:input_type -> containarium.v1.ListImagesRequest
+	19, // 19: containarium.v1.ImageService.PrepareImage:input_type -> containarium.v1.PrepareImageRequest
+	20, // 20: containarium.v1.ImageService.DeleteImage:input_type -> containarium.v1.DeleteImageRequest
+	21, // 21: containarium.v1.AuthService.WhoAmI:input_type -> containarium.v1.WhoAmIRequest
+	22, // 22: containarium.v1.AuthService.GetTrustBundle:input_type -> containarium.v1.GetTrustBundleRequest
+	23, // 23: containarium.v1.AuthService.RenewCertificate:input_type -> containarium.v1.RenewCertificateRequest
+	24, // 24: containarium.v1.AuthService.IssueCertificate:input_type -> containarium.v1.IssueCertificateRequest
+	25, // 25: containarium.v1.AuthService.RevokeCertificate:input_type -> containarium.v1.RevokeCertificateRequest
+	26, // 26: containarium.v1.AuthService.ListCertificates:input_type -> containarium.v1.ListCertificatesRequest
+	27, // 27: containarium.v1.ContainerService.CreateContainer:output_type -> containarium.v1.CreateContainerResponse
+	28, // 28: containarium.v1.ContainerService.CreateContainerStream:output_type -> containarium.v1.CreateContainerStreamResponse
+	29, // 29: containarium.v1.ContainerService.ListContainers:output_type -> containarium.v1.ListContainersResponse
+	30, // 30: containarium.v1.ContainerService.GetContainer:output_type -> containarium.v1.GetContainerResponse
+	31, // 31: containarium.v1.ContainerService.WatchContainers:output_type -> containarium.v1.WatchContainersResponse
+	32, // 32: containarium.v1.ContainerService.UpdateContainer:output_type -> containarium.v1.UpdateContainerResponse
+	33, // 33: containarium.v1.ContainerService.DeleteContainer:output_type -> containarium.v1.DeleteContainerResponse
+	34, // 34: containarium.v1.ContainerService.StartContainer:output_type -> containarium.v1.StartContainerResponse
+	35, // 35: containarium.v1.ContainerService.StopContainer:output_type -> containarium.v1.StopContainerResponse
+	36, // 36: containarium.v1.ContainerService.RestartContainer:output_type -> containarium.v1.RestartContainerResponse
+	37, // 37: containarium.v1.ContainerService.AddSSHKey:output_type -> containarium.v1.AddSSHKeyResponse
+	38, // 38: containarium.v1.ContainerService.RemoveSSHKey:output_type -> containarium.v1.RemoveSSHKeyResponse
+	39, // 39: containarium.v1.ContainerService.CreateSnapshot:output_type -> containarium.v1.CreateSnapshotResponse
+	40, // 40: containarium.v1.ContainerService.ListSnapshots:output_type -> containarium.v1.ListSnapshotsResponse
+	41, // 41: containarium.v1.ContainerService.RestoreSnapshot:output_type -> containarium.v1.RestoreSnapshotResponse
+	42, // 42: containarium.v1.ContainerService.DeleteSnapshot:output_type -> containarium.v1.DeleteSnapshotResponse
+	43, // 43: containarium.v1.ContainerService.GetMetrics:output_type -> containarium.v1.GetMetricsResponse
+	44, // 44: containarium.v1.ContainerService.GetSystemInfo:output_type -> containarium.v1.GetSystemInfoResponse
+	45, // 45: containarium.v1.ImageService.ListImages:output_type -> containarium.v1.ListImagesResponse
+	46, // 46: containarium.v1.ImageService.PrepareImage:output_type -> containarium.v1.PrepareImageResponse
+	47, // 47: containarium.v1.ImageService.DeleteImage:output_type -> containarium.v1.DeleteImageResponse
+	48, // 48: containarium.v1.AuthService.WhoAmI:output_type -> containarium.v1.WhoAmIResponse
+	49, // 49: containarium.v1.AuthService.GetTrustBundle:output_type -> containarium.v1.GetTrustBundleResponse
+	50, // 50: containarium.v1.AuthService.RenewCertificate:output_type -> containarium.v1.RenewCertificateResponse
+	51, // 51: containarium.v1.AuthService.IssueCertificate:output_type -> containarium.v1.IssueCertificateResponse
+	52, // 52: containarium.v1.AuthService.RevokeCertificate:output_type -> containarium.v1.RevokeCertificateResponse
+	53, // 53: containarium.v1.AuthService.ListCertificates:output_type -> containarium.v1.ListCertificatesResponse
+	27, // [27:54] is the sub-list for method output_type
+	0,  // [0:27] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
@@ -124,8 +212,11 @@ func file_containarium_v1_service_proto_init() {
 		return
 	}
 	file_containarium_v1_access_proto_init()
+	file_containarium_v1_certificate_proto_init()
 	file_containarium_v1_config_proto_init()
 	file_containarium_v1_container_proto_init()
+	file_containarium_v1_image_proto_init()
+	file_containarium_v1_snapshot_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
@@ -134,7 +225,7 @@ func file_containarium_v1_service_proto_init() {
 			NumEnums:      0,
 			NumMessages:   0,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_containarium_v1_service_proto_goTypes,
 		DependencyIndexes: file_containarium_v1_service_proto_depIdxs,
