@@ -58,6 +58,9 @@ func effective(t *testing.T, group string) map[string]string {
 	if _, err := os.Stat(sshd); err != nil {
 		t.Skip("needs sshd: apt-get install openssh-server")
 	}
+	// Where sshd jails what is not authenticated yet; it is there once one has run. Who
+	// is not root is told by sshd.
+	_ = os.MkdirAll("/run/sshd", 0o755)
 	snippet, err := os.ReadFile("containarium.conf")
 	if err != nil {
 		t.Fatal(err)
