@@ -131,7 +131,7 @@ func (s *site) floor(b *testing.B, names []string) time.Duration {
 			return
 		}
 		paced(b, "sshd of "+instance, func() bool {
-			state, _, err := s.incus.GetInstanceState(instance)
+			state, _, err := s.incus().GetInstanceState(instance)
 			if err != nil {
 				b.Error(err)
 				return true
@@ -210,7 +210,7 @@ func exchangesKeys(ctx context.Context, address string) bool {
 // returned function is called.
 func (s *site) countExecs(b *testing.B) func() int64 {
 	b.Helper()
-	events, err := s.incus.GetEvents()
+	events, err := s.incus().GetEvents()
 	if err != nil {
 		b.Fatal(err)
 	}

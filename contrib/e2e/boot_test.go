@@ -225,7 +225,7 @@ func (m *machine) testWatchdog(t *testing.T) {
 
 func (m *machine) testReboot(t *testing.T) {
 	before := strings.TrimSpace(m.must(t, "cut", "-d ", "-f22", "/proc/1/stat"))
-	m.finish(t)(m.incus.UpdateInstanceState(m.name, api.InstanceStatePut{Action: "restart", Timeout: -1}, ""))
+	m.finish(t)(m.incus().UpdateInstanceState(m.name, api.InstanceStatePut{Action: "restart", Timeout: -1}, ""))
 	m.comesUp(t)
 	if now := strings.TrimSpace(m.must(t, "cut", "-d ", "-f22", "/proc/1/stat")); now == before {
 		t.Fatal("the machine was not booted anew")

@@ -54,7 +54,7 @@ done`)
 // server to ask.
 func (m *machine) giveImage(t *testing.T) {
 	t.Helper()
-	alias, _, err := m.incus.GetImageAlias(m.image)
+	alias, _, err := m.incus().GetImageAlias(m.image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func (m *machine) giveImage(t *testing.T) {
 		}
 		defer parts[i].Close() //nolint:errcheck // only for this test
 	}
-	if _, err := m.incus.GetImageFile(alias.Target, incus.ImageFileRequest{MetaFile: parts[0], RootfsFile: parts[1]}); err != nil {
+	if _, err := m.incus().GetImageFile(alias.Target, incus.ImageFileRequest{MetaFile: parts[0], RootfsFile: parts[1]}); err != nil {
 		t.Fatal(err)
 	}
 	m.copy(t, "/root/image", 0o600, parts[0].Name())
@@ -224,11 +224,11 @@ func (m *machine) addDisk(t *testing.T, filesystem string) string {
 			t.Error(err)
 		}
 	})
-	instance, etag, err := m.incus.GetInstance(m.name)
+	instance, etag, err := m.incus().GetInstance(m.name)
 	must(err)
 	const device = "/dev/containers"
 	instance.Devices["containers"] = map[string]string{"type": "unix-block", "source": loop, "path": device}
-	m.finish(t)(m.incus.UpdateInstance(m.name, instance.Writable(), etag))
+	m.finish(t)(m.incus().UpdateInstance(m.name, instance.Writable(), etag))
 	return device
 }
 

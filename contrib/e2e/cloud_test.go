@@ -54,7 +54,7 @@ func TestBootstrapByCloudInit(t *testing.T) {
 	}
 	m.must(t, "cloud-init", "schema", "--config-file", "/var/lib/cloud/seed/nocloud/user-data")
 
-	m.finish(t)(m.incus.UpdateInstanceState(m.name, api.InstanceStatePut{Action: "restart", Force: true, Timeout: -1}, ""))
+	m.finish(t)(m.incus().UpdateInstanceState(m.name, api.InstanceStatePut{Action: "restart", Force: true, Timeout: -1}, ""))
 	waitFor(t, "cloud-init to start", func() bool { return m.exec(t, "test", "-e", "/run/cloud-init/status.json").code == 0 })
 	if r := m.exec(t, "cloud-init", "status", "--wait", "--long"); r.code != 0 || !strings.Contains(r.stdout, "status: done\n") {
 		t.Fatalf("cloud-init: exit code %d: %s%s\n%s", r.code, r.stdout, r.stderr, m.exec(t, "tail", "-n", "30", "/var/log/cloud-init-output.log").stdout)

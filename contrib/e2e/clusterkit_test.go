@@ -202,7 +202,7 @@ func (c *cluster) copyImage(t testing.TB) error {
 	}}, ""); err != nil {
 		return err
 	}
-	alias, _, err := c.site.incus.GetImageAlias(c.site.image)
+	alias, _, err := c.site.incus().GetImageAlias(c.site.image)
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (c *cluster) copyImage(t testing.TB) error {
 		}
 		defer halves[i].Close() //nolint:errcheck // only read after
 	}
-	if _, err := c.site.incus.GetImageFile(alias.Target, incus.ImageFileRequest{MetaFile: halves[0], RootfsFile: halves[1]}); err != nil {
+	if _, err := c.site.incus().GetImageFile(alias.Target, incus.ImageFileRequest{MetaFile: halves[0], RootfsFile: halves[1]}); err != nil {
 		return err
 	}
 	for _, half := range halves {

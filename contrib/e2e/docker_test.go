@@ -18,7 +18,7 @@ import (
 func TestDocker(t *testing.T) {
 	t.Parallel()
 	settings := func(o *owner) map[string]string {
-		instance, _, err := o.incus.GetInstance(o.container.GetName())
+		instance, _, err := o.incus().GetInstance(o.container.GetName())
 		if err != nil {
 			t.Fatal(err)
 		}

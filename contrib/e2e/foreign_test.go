@@ -100,11 +100,11 @@ func TestForeignInstancesAreLeftAlone(t *testing.T) {
 	const username, name = prefix + "stranger", prefix + "stranger-container"
 	s.launch(t, name, nil)
 	untouched(t, s, username, []string{"somebody else made"}, func() string {
-		instance, _, err := s.incus.GetInstance(name)
+		instance, _, err := s.incus().GetInstance(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		state, _, err := s.incus.GetInstanceState(name)
+		state, _, err := s.incus().GetInstanceState(name)
 		if err != nil {
 			t.Fatal(err)
 		}

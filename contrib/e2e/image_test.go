@@ -105,11 +105,11 @@ func (s *site) prepared(t *testing.T, source string) *pb.Image {
 // and prepare other ones meanwhile.
 func (s *site) instancesOf(t *testing.T, alias string) []string {
 	t.Helper()
-	image, _, err := s.incus.GetImageAlias(alias)
+	image, _, err := s.incus().GetImageAlias(alias)
 	if err != nil {
 		t.Fatal(err)
 	}
-	instances, err := s.incus.GetInstances(api.InstanceTypeContainer)
+	instances, err := s.incus().GetInstances(api.InstanceTypeContainer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,27 +140,27 @@ func (s *site) makeImage(t *testing.T, alias, script string) {
 	t.Helper()
 	name := alias + "-maker"
 	s.launch(t, name, nil)
-	op, err := s.incus.ExecInstance(name, api.InstanceExecPost{Command: []string{
+	op, err := s.incus().ExecInstance(name, api.InstanceExecPost{Command: []string{
 		"sh", "-c", "for i in $(seq 100); do getent hosts localhost && ip -4 route | grep -q default && break; sleep 0.3; done; " + script,
 	}}, &incus.InstanceExecArgs{})
 	s.finish(t)(op, err)
 	if code, ok := op.Get().Metadata["return"].(float64); !ok || code != 0 {
 		t.Fatalf("the script for %s ended with %v", alias, op.Get().Metadata["return"])
 	}
-	s.finish(t)(s.incus.UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Timeout: 30}, ""))
-	op, err = s.incus.CreateImage(api.ImagesPost{
+	s.finish(t)(s.incus().UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Timeout: 30}, ""))
+	op, err = s.incus().CreateImage(api.ImagesPost{
 		Source:               &api.ImagesPostSource{Type: "instance", Name: name},
 		CompressionAlgorithm: "none",
 	}, nil)
 	s.finish(t)(op, err)
 	fingerprint, _ := op.Get().Metadata["fingerprint"].(string)
-	if err := s.incus.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
+	if err := s.incus().CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
 		Name: alias, ImageAliasesEntryPut: api.ImageAliasesEntryPut{Target: fingerprint},
 	}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		op, err := s.incus.DeleteImage(fingerprint)
+		op, err := s.incus().DeleteImage(fingerprint)
 		if err == nil {
 			err = op.Wait()
 		}

@@ -13,7 +13,7 @@ import (
 // launch makes an instance without the daemon, of the daemon's image.
 func (s *site) launch(t testing.TB, name string, config map[string]string) {
 	t.Helper()
-	s.finish(t)(s.incus.CreateInstance(api.InstancesPost{
+	s.finish(t)(s.incus().CreateInstance(api.InstancesPost{
 		Name:        name,
 		Type:        api.InstanceTypeContainer,
 		Source:      api.InstanceSource{Type: "image", Alias: s.image},
@@ -26,7 +26,7 @@ func (s *site) launch(t testing.TB, name string, config map[string]string) {
 // discard removes an instance that the daemon does not.
 func (s *site) discard(t testing.TB, name string) {
 	t.Helper()
-	if err := removeInstance(s.incus, name); err != nil {
+	if err := removeInstance(s.incus(), name); err != nil {
 		t.Error(err)
 	}
 }
@@ -70,18 +70,18 @@ func (s *site) makeDirProfile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(s.incus.CreateStoragePool(api.StoragePoolsPost{Name: siteName + "-dir", Driver: "dir"}))
+	must(s.incus().CreateStoragePool(api.StoragePoolsPost{Name: siteName + "-dir", Driver: "dir"}))
 	t.Cleanup(func() {
-		if err := s.incus.DeleteStoragePool(siteName + "-dir"); err != nil {
+		if err := s.incus().DeleteStoragePool(siteName + "-dir"); err != nil {
 			t.Error(err)
 		}
 	})
-	profile, _, err := s.incus.GetProfile("default")
+	profile, _, err := s.incus().GetProfile("default")
 	must(err)
 	profile.Devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": siteName + "-dir"}
-	must(s.incus.CreateProfile(api.ProfilesPost{Name: name, ProfilePut: profile.ProfilePut}))
+	must(s.incus().CreateProfile(api.ProfilesPost{Name: name, ProfilePut: profile.ProfilePut}))
 	t.Cleanup(func() {
-		if err := s.incus.DeleteProfile(name); err != nil {
+		if err := s.incus().DeleteProfile(name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -92,26 +92,26 @@ func (s *site) makeDirProfile(t *testing.T) {
 func (s *site) makeImageWithout(t *testing.T, path, alias string) {
 	t.Helper()
 	const name = prefix + "maker"
-	s.finish(t)(s.incus.CreateInstance(api.InstancesPost{
+	s.finish(t)(s.incus().CreateInstance(api.InstancesPost{
 		Name:   name,
 		Type:   api.InstanceTypeContainer,
 		Source: api.InstanceSource{Type: "image", Alias: s.image},
 	}))
 	t.Cleanup(func() { s.discard(t, name) })
-	if err := s.incus.DeleteInstanceFile(name, path); err != nil {
+	if err := s.incus().DeleteInstanceFile(name, path); err != nil {
 		t.Fatal(err)
 	}
-	op, err := s.incus.CreateImage(api.ImagesPost{
+	op, err := s.incus().CreateImage(api.ImagesPost{
 		Source:               &api.ImagesPostSource{Type: "instance", Name: name},
 		CompressionAlgorithm: "none",
 	}, nil)
 	s.finish(t)(op, err)
 	fingerprint, _ := op.Get().Metadata["fingerprint"].(string)
-	if err := s.incus.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{Name: alias, ImageAliasesEntryPut: api.ImageAliasesEntryPut{Target: fingerprint}}}); err != nil {
+	if err := s.incus().CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{Name: alias, ImageAliasesEntryPut: api.ImageAliasesEntryPut{Target: fingerprint}}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		op, err := s.incus.DeleteImage(fingerprint)
+		op, err := s.incus().DeleteImage(fingerprint)
 		if err == nil {
 			err = op.Wait()
 		}

@@ -39,7 +39,7 @@ func TestAddressAndHostKeyStayOverRestarts(t *testing.T) {
 	o.create(t)
 	// A lease alone ends when the container is stopped for long.
 	network := o.container.GetNetwork()
-	leases, err := o.incus.GetNetworkLeases(network.GetNetwork())
+	leases, err := o.incus().GetNetworkLeases(network.GetNetwork())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (m *machine) comesUp(t *testing.T) {
 	t.Helper()
 	m.address = ""
 	waitFor(t, "the address of "+m.name, func() bool {
-		state, _, err := m.incus.GetInstanceState(m.name)
+		state, _, err := m.incus().GetInstanceState(m.name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func (m *machine) exec(t *testing.T, argv ...string) result {
 	t.Helper()
 	var out, errs closer
 	finished := make(chan bool)
-	op, err := m.incus.ExecInstance(m.name, api.InstanceExecPost{
+	op, err := m.incus().ExecInstance(m.name, api.InstanceExecPost{
 		Command: argv, WaitForWS: true, Environment: map[string]string{"LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "cat", "DEBIAN_FRONTEND": "noninteractive"},
 	}, &incus.InstanceExecArgs{Stdin: new(closer), Stdout: &out, Stderr: &errs, DataDone: finished})
 	m.finish(t)(op, err)
@@ -109,7 +109,7 @@ func (m *machine) must(t *testing.T, argv ...string) string {
 // put replaces a file of the machine, at once and as a whole.
 func (m *machine) put(t *testing.T, path string, mode int, data []byte) {
 	t.Helper()
-	err := m.incus.CreateInstanceFile(m.name, path+".new", incus.InstanceFileArgs{Content: bytes.NewReader(data), Mode: mode, Type: "file"})
+	err := m.incus().CreateInstanceFile(m.name, path+".new", incus.InstanceFileArgs{Content: bytes.NewReader(data), Mode: mode, Type: "file"})
 	if err != nil {
 		t.Fatal(err)
 	}

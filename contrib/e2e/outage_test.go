@@ -28,14 +28,14 @@ func (o *owner) creating(t *testing.T, what string, condition func() bool) *job 
 // hasInstance reports whether Incus has the user's instance.
 func (o *owner) hasInstance(t *testing.T) bool {
 	t.Helper()
-	_, _, err := o.incus.GetInstance(o.name + "-container")
+	_, _, err := o.incus().GetInstance(o.name + "-container")
 	return err == nil
 }
 
 // runs reports whether the user's instance runs.
 func (o *owner) runs(t *testing.T) bool {
 	t.Helper()
-	instance, _, err := o.incus.GetInstance(o.name + "-container")
+	instance, _, err := o.incus().GetInstance(o.name + "-container")
 	return err == nil && instance.Status == "Running"
 }
 
@@ -109,7 +109,7 @@ func TestIncusKilledInACreate(t *testing.T) {
 	o := newOwner(t, "orphan")
 	j := o.creating(t, "the instance to run", func() bool { return o.runs(t) })
 	t.Cleanup(func() {
-		if err := s.connectIncus(); err != nil {
+		if err := s.incusAnswers(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -120,7 +120,7 @@ func TestIncusKilledInACreate(t *testing.T) {
 	if err := incusScript(t.Context(), "daemon", "start"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.connectIncus(); err != nil {
+	if err := s.incusAnswers(); err != nil {
 		t.Fatal(err)
 	}
 	if r.code != 1 {
@@ -188,7 +188,7 @@ func TestIncusStoppedAndStarted(t *testing.T) {
 		if err := incusScript(ctx, "daemon", "start"); err != nil {
 			t.Error(err)
 		}
-		if err := s.connectIncus(); err != nil {
+		if err := s.incusAnswers(); err != nil {
 			t.Error(err)
 		}
 	})

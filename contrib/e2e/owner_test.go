@@ -185,7 +185,7 @@ const bootOf = "cut -d' ' -f22 /proc/1/stat"
 func (s *site) left(t testing.TB, username string) string {
 	t.Helper()
 	var left []string
-	instances, err := s.incus.GetInstanceNames("")
+	instances, err := s.incus().GetInstanceNames("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func (m *machine) enabled(t *testing.T) string {
 // long as it is the same, the container was left alone.
 func (m *machine) init1(t *testing.T, username string) int64 {
 	t.Helper()
-	state, _, err := m.incus.UseProject(m.project).GetInstanceState(username + "-container")
+	state, _, err := m.incus().UseProject(m.project).GetInstanceState(username + "-container")
 	if err != nil {
 		t.Fatal(err)
 	}

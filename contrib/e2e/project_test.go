@@ -27,35 +27,35 @@ func (m *machine) giveIncus(t *testing.T) {
 		}
 	}
 	m.project = projectPrefix + strings.TrimPrefix(m.name, prefix)
-	must(m.incus.CreateProject(api.ProjectsPost{Name: m.project, ProjectPut: api.ProjectPut{Config: map[string]string{
+	must(m.incus().CreateProject(api.ProjectsPost{Name: m.project, ProjectPut: api.ProjectPut{Config: map[string]string{
 		"features.images": "true", "features.profiles": "true", "features.storage.volumes": "true", "features.networks": "false",
 	}}}))
 	t.Cleanup(func() {
-		if err := removeProject(m.incus, m.project); err != nil {
+		if err := removeProject(m.incus(), m.project); err != nil {
 			t.Error(err)
 		}
 	})
-	project := m.incus.UseProject(m.project)
+	project := m.incus().UseProject(m.project)
 
-	profile, _, err := m.incus.GetProfile("default")
+	profile, _, err := m.incus().GetProfile("default")
 	must(err)
 	must(project.UpdateProfile("default", profile.ProfilePut, ""))
-	alias, _, err := m.incus.GetImageAlias(m.image)
+	alias, _, err := m.incus().GetImageAlias(m.image)
 	must(err)
-	image, _, err := m.incus.GetImage(alias.Target)
+	image, _, err := m.incus().GetImage(alias.Target)
 	must(err)
 	// Through this program: the Incus listens on no network, where it would ask itself.
-	copying, err := project.CopyImage(m.incus, *image, &incus.ImageCopyArgs{Mode: "relay", CopyAliases: true})
+	copying, err := project.CopyImage(m.incus(), *image, &incus.ImageCopyArgs{Mode: "relay", CopyAliases: true})
 	must(err)
 	must(copying.Wait())
 
 	m.must(t, "mkdir", "-p", "/var/lib/incus")
-	instance, etag, err := m.incus.GetInstance(m.name)
+	instance, etag, err := m.incus().GetInstance(m.name)
 	must(err)
 	instance.Devices["incus"] = map[string]string{
 		"type": "proxy", "bind": "instance", "listen": "unix:/var/lib/incus/unix.socket", "connect": "unix:" + m.socket, "mode": "0600",
 	}
-	m.finish(t)(m.incus.UpdateInstance(m.name, instance.Writable(), etag))
+	m.finish(t)(m.incus().UpdateInstance(m.name, instance.Writable(), etag))
 }
 
 // removeProject deletes a project with all that is in it.

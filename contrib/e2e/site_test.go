@@ -42,8 +42,7 @@ const (
 // site is what the tests share: an Incus, a CA, a jump host and a daemon.
 type site struct {
 	binary string
-	// incus is the private Incus, by its own client; driver is that of its pool.
-	incus  incus.InstanceServer
+	// socket is that of the private Incus, driver that of its pool.
 	socket string
 	driver string
 	image  string
@@ -131,22 +130,27 @@ func (s *site) startIncus(ctx context.Context) error {
 			s.image = value
 		}
 	}
-	return s.connectIncus()
+	return s.incusAnswers()
 }
 
-// connectIncus connects anew, which is needed after Incus was away.
-func (s *site) connectIncus() error {
-	server, err := dialIncus(s.socket)
-	if err != nil {
-		return err
+// incusAnswers reports why Incus does not answer.
+func (s *site) incusAnswers() error {
+	_, err := dialIncus(s.socket)
+	return err
+}
+
+// incus is a client of the private Incus, for whoever asks alone: the official client
+// (v6.23.0) writes without a lock what its other calls read, at each wait and each event
+// stream, and tests run side by side.
+func (s *site) incus() incus.InstanceServer {
+	server, err := incus.ConnectIncusUnix(s.socket, &incus.ConnectionArgs{SkipGetEvents: true, SkipGetServer: true})
+	if err != nil { // it makes no request
+		panic(err)
 	}
-	s.incus = server.UseProject(siteName)
-	return nil
+	return server.UseProject(siteName)
 }
 
-// dialIncus connects to an Incus, which must answer. Operations are waited for by requests of their own:
-// the client's event stream is not safe for tests that share it, side by side (v6.23.0
-// writes skipEvents where it reads it elsewhere without a lock).
+// dialIncus connects to an Incus, which must answer.
 func dialIncus(socket string) (incus.InstanceServer, error) {
 	return incus.ConnectIncusUnix(socket, &incus.ConnectionArgs{SkipGetEvents: true})
 }

@@ -110,7 +110,7 @@ func TestDaemonKilledInARestore(t *testing.T) {
 // aside are the profiles in which a restore has put the config aside.
 func (o *owner) aside(t *testing.T) []string {
 	t.Helper()
-	names, err := o.incus.GetProfileNames()
+	names, err := o.incus().GetProfileNames()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func (o *owner) aside(t *testing.T) []string {
 
 func (o *owner) configured(t *testing.T, key string) string {
 	t.Helper()
-	instance, _, err := o.incus.GetInstance(o.name + "-container")
+	instance, _, err := o.incus().GetInstance(o.name + "-container")
 	if err != nil {
 		t.Fatal(err)
 	}
