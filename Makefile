@@ -51,7 +51,7 @@ bench-list: build ## time ls against incus list over 1,000 containers, by root o
 	$(GO) run ./contrib/bench/list
 
 .PHONY: lint
-lint: $(TOOLS)/golangci-lint $(TOOLS)/buf check-generate lint-certificates terraform-check ## Go, shell and proto files by the rules, generated code up to date
+lint: $(TOOLS)/golangci-lint $(TOOLS)/buf check-generate lint-certificates terraform-check openapi-check ## Go, shell and proto files by the rules, generated code up to date
 	$(TOOLS)/golangci-lint run --allow-parallel-runners ./...
 	$(TOOLS)/golangci-lint fmt --diff
 	shellcheck -x $(SHELL_SCRIPTS)
@@ -75,6 +75,10 @@ terraform-check: ## the Terraform modules: format, references, variables and wha
 		echo "NOT RUN: terraform fmt -check, and the variables by Terraform itself: put terraform into PATH, then make terraform-check"; \
 	fi
 
+.PHONY: openapi-check
+openapi-check: ## the OpenAPI document, by a validator
+	cd tools/openapi && $(GO) vet ./... && $(GO) test -count=1 ./... && $(GO) run . ../../daemon/gateway/openapi.swagger.json
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@for package in $$($(GO) list ./...); do \
@@ -93,15 +97,16 @@ fmt: $(TOOLS)/golangci-lint ## format the Go files
 	$(TOOLS)/golangci-lint fmt
 
 .PHONY: generate
-generate: $(TOOLS)/buf ## make the Go code of the API from proto/
+generate: $(TOOLS)/buf ## make the Go code, the HTTP side and the OpenAPI document of the API from proto/
 	$(TOOLS)/buf generate --template proto/buf.gen.yaml
 
 .PHONY: check-generate
 check-generate: $(TOOLS)/buf ## fail where the generated code is not what proto/ gives
 	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	$(TOOLS)/buf generate --template proto/buf.gen.yaml -o "$$work"; \
-	diff -r --brief <(cd "$$work" && find proto -name '*.pb.go' | sort | xargs sha256sum) <(find proto -name '*.pb.go' | sort | xargs sha256sum) >/dev/null || \
-		{ echo "the code in proto/ is not what its .proto files give: run make generate, and commit what it changes" >&2; exit 1; }
+	generated() { find proto daemon/gateway -name '*.pb.go' -o -name '*.pb.gw.go' -o -name '*.swagger.json' | sort | xargs sha256sum; }; \
+	diff <(cd "$$work" && generated) <(generated) >/dev/null || \
+		{ echo "what is generated from proto/ is not what it gives now: run make generate, and commit what it changes" >&2; exit 1; }
 
 .PHONY: breaking
 breaking: $(TOOLS)/buf ## fail where the API would break clients or daemons of the release before

@@ -141,13 +141,17 @@ type Certificate struct {
 	// Upper-case hex, as openssl x509 -serial prints it.
 	Serial string `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"`
 	// Common Name.
-	Name string          `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is for.
 	Kind CertificateKind `protobuf:"varint,3,opt,name=kind,proto3,enum=containarium.v1.CertificateKind" json:"kind,omitempty"`
 	// DNS names and IP addresses of a server.
-	Sans      []string               `protobuf:"bytes,4,rep,name=sans,proto3" json:"sans,omitempty"`
-	IssuedAt  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	Sans []string `protobuf:"bytes,4,rep,name=sans,proto3" json:"sans,omitempty"`
+	// When the CA signed it.
+	IssuedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	// From when it is good; back-dated a little for clocks that are slow.
 	NotBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
-	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// Until when it is good.
+	NotAfter *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	// Subject key identifier of what signed it, upper-case hex.
 	IssuerKeyId string `protobuf:"bytes,8,opt,name=issuer_key_id,json=issuerKeyId,proto3" json:"issuer_key_id,omitempty"`
 	// SHA-256 fingerprint, upper-case hex.
@@ -158,8 +162,9 @@ type Certificate struct {
 	// Serial of the certificate that it replaces; empty where it replaces none.
 	Replaces string `protobuf:"bytes,11,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	// When it counts as revoked, which may lie ahead; absent where it is not.
-	RevokedAt        *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
-	RevocationReason RevocationReason       `protobuf:"varint,13,opt,name=revocation_reason,json=revocationReason,proto3,enum=containarium.v1.RevocationReason" json:"revocation_reason,omitempty"`
+	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	// Why it was revoked, where it was.
+	RevocationReason RevocationReason `protobuf:"varint,13,opt,name=revocation_reason,json=revocationReason,proto3,enum=containarium.v1.RevocationReason" json:"revocation_reason,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -291,7 +296,8 @@ type IssuedCertificate struct {
 	// PEM: the certificate, then what leads to a root, the root not included.
 	Chain string `protobuf:"bytes,1,opt,name=chain,proto3" json:"chain,omitempty"`
 	// PEM: the roots to trust.
-	Roots         string       `protobuf:"bytes,2,opt,name=roots,proto3" json:"roots,omitempty"`
+	Roots string `protobuf:"bytes,2,opt,name=roots,proto3" json:"roots,omitempty"`
+	// As the CA's journal has it.
 	Certificate   *Certificate `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -497,8 +503,9 @@ func (x *RenewCertificateRequest) GetCertificate() string {
 }
 
 type RenewCertificateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Issued        *IssuedCertificate     `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was signed.
+	Issued        *IssuedCertificate `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -605,8 +612,9 @@ func (x *IssueCertificateRequest) GetTtlSeconds() uint32 {
 }
 
 type IssueCertificateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Issued        *IssuedCertificate     `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was signed.
+	Issued        *IssuedCertificate `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -651,7 +659,8 @@ func (x *IssueCertificateResponse) GetIssued() *IssuedCertificate {
 type RevokeCertificateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A Common Name, which revokes all its certificates, or one serial number.
-	NameOrSerial  string           `protobuf:"bytes,1,opt,name=name_or_serial,json=nameOrSerial,proto3" json:"name_or_serial,omitempty"`
+	NameOrSerial string `protobuf:"bytes,1,opt,name=name_or_serial,json=nameOrSerial,proto3" json:"name_or_serial,omitempty"`
+	// Why, for who reads the list.
 	Reason        RevocationReason `protobuf:"varint,2,opt,name=reason,proto3,enum=containarium.v1.RevocationReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -828,8 +837,9 @@ func (x *ListCertificatesRequest) GetPageToken() string {
 }
 
 type ListCertificatesResponse struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	Certificates []*Certificate         `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next to expire first.
+	Certificates []*Certificate `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -60,34 +60,50 @@ func (*GetSystemInfoRequest) Descriptor() ([]byte, []int) {
 
 // GetSystemInfoResponse describes the host behind a daemon.
 type GetSystemInfoResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Hostname string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the host names itself.
+	Hostname string `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	// Version of the daemon.
-	Version       string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	IncusVersion  string `protobuf:"bytes,3,opt,name=incus_version,json=incusVersion,proto3" json:"incus_version,omitempty"`
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Version of Incus.
+	IncusVersion string `protobuf:"bytes,3,opt,name=incus_version,json=incusVersion,proto3" json:"incus_version,omitempty"`
+	// Version of the host's kernel.
 	KernelVersion string `protobuf:"bytes,4,opt,name=kernel_version,json=kernelVersion,proto3" json:"kernel_version,omitempty"`
 	// Logical cores.
-	CpuCount         uint32 `protobuf:"varint,5,opt,name=cpu_count,json=cpuCount,proto3" json:"cpu_count,omitempty"`
+	CpuCount uint32 `protobuf:"varint,5,opt,name=cpu_count,json=cpuCount,proto3" json:"cpu_count,omitempty"`
+	// The host's memory.
 	MemoryTotalBytes uint64 `protobuf:"varint,6,opt,name=memory_total_bytes,json=memoryTotalBytes,proto3" json:"memory_total_bytes,omitempty"`
-	MemoryUsedBytes  uint64 `protobuf:"varint,7,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3" json:"memory_used_bytes,omitempty"`
-	StoragePool      string `protobuf:"bytes,8,opt,name=storage_pool,json=storagePool,proto3" json:"storage_pool,omitempty"`
+	// Of it, what is in use, without caches that can be given back.
+	MemoryUsedBytes uint64 `protobuf:"varint,7,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3" json:"memory_used_bytes,omitempty"`
+	// The Incus pool that the disks are on.
+	StoragePool string `protobuf:"bytes,8,opt,name=storage_pool,json=storagePool,proto3" json:"storage_pool,omitempty"`
 	// Driver of the pool, for example "dir" or "btrfs".
-	StorageDriver     string  `protobuf:"bytes,9,opt,name=storage_driver,json=storageDriver,proto3" json:"storage_driver,omitempty"`
+	StorageDriver string `protobuf:"bytes,9,opt,name=storage_driver,json=storageDriver,proto3" json:"storage_driver,omitempty"`
+	// The size of the pool; absent where the driver can not tell.
 	StorageTotalBytes *uint64 `protobuf:"varint,10,opt,name=storage_total_bytes,json=storageTotalBytes,proto3,oneof" json:"storage_total_bytes,omitempty"`
-	StorageUsedBytes  *uint64 `protobuf:"varint,11,opt,name=storage_used_bytes,json=storageUsedBytes,proto3,oneof" json:"storage_used_bytes,omitempty"`
+	// Of it, what is in use.
+	StorageUsedBytes *uint64 `protobuf:"varint,11,opt,name=storage_used_bytes,json=storageUsedBytes,proto3,oneof" json:"storage_used_bytes,omitempty"`
 	// The Incus network of the containers and its IPv4 subnet.
 	Network string `protobuf:"bytes,12,opt,name=network,proto3" json:"network,omitempty"`
-	Subnet  string `protobuf:"bytes,13,opt,name=subnet,proto3" json:"subnet,omitempty"`
+	// Of that network, as a CIDR.
+	Subnet string `protobuf:"bytes,13,opt,name=subnet,proto3" json:"subnet,omitempty"`
 	// Containers that this daemon manages.
-	ContainersTotal   uint32 `protobuf:"varint,14,opt,name=containers_total,json=containersTotal,proto3" json:"containers_total,omitempty"`
+	ContainersTotal uint32 `protobuf:"varint,14,opt,name=containers_total,json=containersTotal,proto3" json:"containers_total,omitempty"`
+	// Of them, those that run.
 	ContainersRunning uint32 `protobuf:"varint,15,opt,name=containers_running,json=containersRunning,proto3" json:"containers_running,omitempty"`
 	// See Network.jump_address.
-	JumpAddress  string                 `protobuf:"bytes,16,opt,name=jump_address,json=jumpAddress,proto3" json:"jump_address,omitempty"`
-	DefaultImage string                 `protobuf:"bytes,17,opt,name=default_image,json=defaultImage,proto3" json:"default_image,omitempty"`
-	StartedAt    *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	Generation   *Generation            `protobuf:"bytes,19,opt,name=generation,proto3" json:"generation,omitempty"`
-	TrustSource  *TrustSource           `protobuf:"bytes,20,opt,name=trust_source,json=trustSource,proto3" json:"trust_source,omitempty"`
-	Cache        *Cache                 `protobuf:"bytes,21,opt,name=cache,proto3" json:"cache,omitempty"`
+	JumpAddress string `protobuf:"bytes,16,opt,name=jump_address,json=jumpAddress,proto3" json:"jump_address,omitempty"`
+	// What a create without an image takes.
+	DefaultImage string `protobuf:"bytes,17,opt,name=default_image,json=defaultImage,proto3" json:"default_image,omitempty"`
+	// When the daemon started.
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// What the daemon goes by.
+	Generation *Generation `protobuf:"bytes,19,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Where its roots and revocation lists come from; absent where they are files
+	// that somebody keeps.
+	TrustSource *TrustSource `protobuf:"bytes,20,opt,name=trust_source,json=trustSource,proto3" json:"trust_source,omitempty"`
+	// The copy that reads are answered from.
+	Cache *Cache `protobuf:"bytes,21,opt,name=cache,proto3" json:"cache,omitempty"`
 	// The members of the Incus cluster, by name; none where Incus is no cluster.
 	Members       []*ClusterMember `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -281,7 +297,8 @@ func (x *GetSystemInfoResponse) GetMembers() []*ClusterMember {
 // ClusterMember is a member of the Incus cluster, as Incus sees it.
 type ClusterMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As Incus names it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// "Online", or why it takes no containers: "Offline", "Evacuated", "Blocked".
 	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
 	// What Incus says about that, for people.
@@ -370,13 +387,15 @@ func (x *ClusterMember) GetLocal() bool {
 
 // Cache is the copy of Incus' containers from which reads are answered.
 type Cache struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Freshness *Freshness             `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far it may be behind.
+	Freshness *Freshness `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
 	// The longest that a change outside this daemon can stay unseen while the
 	// events come in, in milliseconds.
 	BoundMilliseconds uint32 `protobuf:"varint,2,opt,name=bound_milliseconds,json=boundMilliseconds,proto3" json:"bound_milliseconds,omitempty"`
-	// Since the start: events about containers, full reads of Incus.
-	Events  uint64 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"`
+	// Events about containers since the start.
+	Events uint64 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"`
+	// Full reads of Incus since the start.
 	Resyncs uint64 `protobuf:"varint,4,opt,name=resyncs,proto3" json:"resyncs,omitempty"`
 	// From the moment that Incus put on the last event to its being in the copy,
 	// in microseconds.
@@ -464,11 +483,14 @@ func (x *Cache) GetWatchers() uint32 {
 type Generation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Counts from 1 at the start of the daemon.
-	Number   uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// When it took the place of the one before.
 	LoadedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=loaded_at,json=loadedAt,proto3" json:"loaded_at,omitempty"`
 	// Why the last attempt to load a newer one failed; empty where it did not.
-	LastError                 string                 `protobuf:"bytes,3,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	LastErrorAt               *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_error_at,json=lastErrorAt,proto3" json:"last_error_at,omitempty"`
+	LastError string `protobuf:"bytes,3,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// When that was; absent where there was none.
+	LastErrorAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_error_at,json=lastErrorAt,proto3" json:"last_error_at,omitempty"`
+	// Until when the daemon's certificate is good.
 	ServerCertificateNotAfter *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=server_certificate_not_after,json=serverCertificateNotAfter,proto3" json:"server_certificate_not_after,omitempty"`
 	// Empty where revocation is off.
 	RevocationLists []*RevocationList `protobuf:"bytes,6,rep,name=revocation_lists,json=revocationLists,proto3" json:"revocation_lists,omitempty"`
@@ -554,8 +576,10 @@ type RevocationList struct {
 	// Common Name of its issuer.
 	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	// Decimal.
-	Number     string                 `protobuf:"bytes,2,opt,name=number,proto3" json:"number,omitempty"`
+	Number string `protobuf:"bytes,2,opt,name=number,proto3" json:"number,omitempty"`
+	// When it was made.
 	ThisUpdate *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=this_update,json=thisUpdate,proto3" json:"this_update,omitempty"`
+	// Until when it is good.
 	NextUpdate *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_update,json=nextUpdate,proto3" json:"next_update,omitempty"`
 	// Certificates in it.
 	Revoked uint32 `protobuf:"varint,5,opt,name=revoked,proto3" json:"revoked,omitempty"`
@@ -639,8 +663,9 @@ func (x *RevocationList) GetProblem() string {
 
 // TrustSource is the daemon that this one takes roots and revocation lists from.
 type TrustSource struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT of that daemon, or the directory of the CA that this one hosts.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	// The last time that it answered; absent where it never did.
 	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
 	// Why the last attempt failed; empty where it did not.
@@ -744,7 +769,8 @@ type WhoAmIResponse struct {
 	// The role that the policy gives it.
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
 	// Serial number of the certificate, upper-case hex.
-	Serial   string                 `protobuf:"bytes,3,opt,name=serial,proto3" json:"serial,omitempty"`
+	Serial string `protobuf:"bytes,3,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Until when the caller's certificate is good.
 	NotAfter *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	// The actions that the role allows, sorted.
 	Actions []string `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`

@@ -309,7 +309,8 @@ type SSHKey struct {
 	// "SHA256:" and the unpadded base64 of the digest, as ssh-keygen -l prints.
 	Fingerprint string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// For example "ssh-ed25519".
-	Type          string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// What follows the base64 in the line; may be empty.
 	Comment       string `protobuf:"bytes,4,opt,name=comment,proto3" json:"comment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -377,7 +378,8 @@ func (x *SSHKey) GetComment() string {
 type Network struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The IPv4 address, stable over restarts.
-	IpAddress  string `protobuf:"bytes,1,opt,name=ip_address,json=ipAddress,proto3" json:"ip_address,omitempty"`
+	IpAddress string `protobuf:"bytes,1,opt,name=ip_address,json=ipAddress,proto3" json:"ip_address,omitempty"`
+	// Of the interface.
 	MacAddress string `protobuf:"bytes,2,opt,name=mac_address,json=macAddress,proto3" json:"mac_address,omitempty"`
 	// The interface in the container, for example "eth0".
 	Interface string `protobuf:"bytes,3,opt,name=interface,proto3" json:"interface,omitempty"`
@@ -488,14 +490,21 @@ func (x *Network) GetSshHostKeyFingerprint() string {
 type Container struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the Incus instance, "<username>-container".
-	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Username  string                 `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
-	State     ContainerState         `protobuf:"varint,3,opt,name=state,proto3,enum=containarium.v1.ContainerState" json:"state,omitempty"`
-	Resources *Resources             `protobuf:"bytes,4,opt,name=resources,proto3" json:"resources,omitempty"`
-	SshKeys   []*SSHKey              `protobuf:"bytes,5,rep,name=ssh_keys,json=sshKeys,proto3" json:"ssh_keys,omitempty"`
-	Network   *Network               `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whose it is.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// What it does now.
+	State ContainerState `protobuf:"varint,3,opt,name=state,proto3,enum=containarium.v1.ContainerState" json:"state,omitempty"`
+	// The limits in force.
+	Resources *Resources `protobuf:"bytes,4,opt,name=resources,proto3" json:"resources,omitempty"`
+	// The keys that open it, in the order in which they were added.
+	SshKeys []*SSHKey `protobuf:"bytes,5,rep,name=ssh_keys,json=sshKeys,proto3" json:"ssh_keys,omitempty"`
+	// How it is reached.
+	Network *Network `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	// When it was made.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	Labels    map[string]string      `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The operator's own notes.
+	Labels map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The image as it was asked for.
 	Image string `protobuf:"bytes,9,opt,name=image,proto3" json:"image,omitempty"`
 	// Whether the settings that Docker needs are on.
@@ -643,7 +652,8 @@ func (x *Container) GetLocation() string {
 type CreateContainerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ^[a-z][a-z0-9-]{0,30}$, not ending in "-".
-	Username  string     `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	// Its limits; an empty one takes the daemon's default.
 	Resources *Resources `protobuf:"bytes,2,opt,name=resources,proto3" json:"resources,omitempty"`
 	// At most 32 lines of authorized_keys, without options.
 	SshKeys []string `protobuf:"bytes,3,rep,name=ssh_keys,json=sshKeys,proto3" json:"ssh_keys,omitempty"`
@@ -763,8 +773,9 @@ func (x *CreateContainerRequest) GetTarget() string {
 }
 
 type CreateContainerResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was made.
+	Container *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	// What the caller should know, one sentence each.
 	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -816,7 +827,8 @@ func (x *CreateContainerResponse) GetWarnings() []string {
 }
 
 type CreateContainerStreamRequest struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in CreateContainer.
 	Create        *CreateContainerRequest `protobuf:"bytes,1,opt,name=create,proto3" json:"create,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -862,8 +874,10 @@ func (x *CreateContainerStreamRequest) GetCreate() *CreateContainerRequest {
 // CreateContainerStreamResponse is either the start or the progress of a stage
 // or, last, the result.
 type CreateContainerStreamResponse struct {
-	state  protoimpl.MessageState   `protogen:"open.v1"`
-	Stage  CreateStage              `protobuf:"varint,1,opt,name=stage,proto3,enum=containarium.v1.CreateStage" json:"stage,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stage that began or goes on; unspecified with the result.
+	Stage CreateStage `protobuf:"varint,1,opt,name=stage,proto3,enum=containarium.v1.CreateStage" json:"stage,omitempty"`
+	// Last, and once.
 	Result *CreateContainerResponse `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
 	// How much of the whole create is done, 0 to 100; it never falls.
 	Percent uint32 `protobuf:"varint,3,opt,name=percent,proto3" json:"percent,omitempty"`
@@ -1109,7 +1123,8 @@ func (x *Freshness) GetLive() bool {
 type WatchContainersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in ListContainersRequest. A container that no longer fits is GONE.
-	States []ContainerState  `protobuf:"varint,1,rep,packed,name=states,proto3,enum=containarium.v1.ContainerState" json:"states,omitempty"`
+	States []ContainerState `protobuf:"varint,1,rep,packed,name=states,proto3,enum=containarium.v1.ContainerState" json:"states,omitempty"`
+	// Only containers that have all of these labels. At most 32.
 	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The version of the last message of an earlier watch, to go on from there;
 	// empty, or one that is too old, begins with RESET and everything.
@@ -1170,8 +1185,9 @@ func (x *WatchContainersRequest) GetVersion() string {
 }
 
 type WatchContainersResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Change WatchChange            `protobuf:"varint,1,opt,name=change,proto3,enum=containarium.v1.WatchChange" json:"change,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it says.
+	Change WatchChange `protobuf:"varint,1,opt,name=change,proto3,enum=containarium.v1.WatchChange" json:"change,omitempty"`
 	// Where PRESENT.
 	Container *Container `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
 	// Where PRESENT or GONE.
@@ -1250,8 +1266,9 @@ func (x *WatchContainersResponse) GetFreshness() *Freshness {
 }
 
 type GetContainerRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Username      string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username      string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1294,9 +1311,11 @@ func (x *GetContainerRequest) GetUsername() string {
 }
 
 type GetContainerResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
-	Freshness *Freshness             `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked for.
+	Container *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	// How fresh it is.
+	Freshness *Freshness `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
 	// The SSH host keys of the jump host, each one line (type, base64), sorted; empty
 	// where the daemon does not know them.
 	JumpHostKeys  []string `protobuf:"bytes,3,rep,name=jump_host_keys,json=jumpHostKeys,proto3" json:"jump_host_keys,omitempty"`
@@ -1356,8 +1375,9 @@ func (x *GetContainerResponse) GetJumpHostKeys() []string {
 }
 
 type UpdateContainerRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// An empty field stays as it is; "none" takes the limit away.
 	Resources *Resources `protobuf:"bytes,2,opt,name=resources,proto3" json:"resources,omitempty"`
 	// Labels to set; the others stay.
@@ -1436,8 +1456,9 @@ func (x *UpdateContainerRequest) GetAutoStart() bool {
 }
 
 type UpdateContainerResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Container *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	// What the caller should know, one sentence each.
 	Warnings []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// What was changed and takes effect at the next start only: "cpu", "memory",
@@ -1499,8 +1520,9 @@ func (x *UpdateContainerResponse) GetNeedsRestart() []string {
 }
 
 type DeleteContainerRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// Delete it although it runs.
 	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1588,8 +1610,9 @@ func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
 }
 
 type StartContainerRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Username      string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username      string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1632,8 +1655,9 @@ func (x *StartContainerRequest) GetUsername() string {
 }
 
 type StartContainerResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Container *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	// It ran before; nothing was done.
 	Already       bool `protobuf:"varint,2,opt,name=already,proto3" json:"already,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1685,8 +1709,9 @@ func (x *StartContainerResponse) GetAlready() bool {
 }
 
 type StopContainerRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// Stop at once instead of asking the guest to shut down.
 	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// How long the guest may take, in seconds, 1 to 600; 0 takes the default of 30.
@@ -1747,8 +1772,9 @@ func (x *StopContainerRequest) GetTimeoutSeconds() uint32 {
 }
 
 type StopContainerResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Container *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	// It was stopped before; nothing was done.
 	Already       bool `protobuf:"varint,2,opt,name=already,proto3" json:"already,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1800,8 +1826,9 @@ func (x *StopContainerResponse) GetAlready() bool {
 }
 
 type RestartContainerRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// Stop at once instead of asking the guest to shut down.
 	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// How long the guest may take to stop, in seconds, 1 to 600; 0 takes the
@@ -1863,8 +1890,9 @@ func (x *RestartContainerRequest) GetTimeoutSeconds() uint32 {
 }
 
 type RestartContainerResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Container     *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Container     *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1907,8 +1935,9 @@ func (x *RestartContainerResponse) GetContainer() *Container {
 }
 
 type AddSSHKeyRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// One line of authorized_keys, without options.
 	SshKey        string `protobuf:"bytes,2,opt,name=ssh_key,json=sshKey,proto3" json:"ssh_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1960,8 +1989,9 @@ func (x *AddSSHKeyRequest) GetSshKey() string {
 }
 
 type AddSSHKeyResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With the key.
+	Container *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	// The key was there before; nothing was done.
 	Already       bool `protobuf:"varint,2,opt,name=already,proto3" json:"already,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2013,8 +2043,9 @@ func (x *AddSSHKeyResponse) GetAlready() bool {
 }
 
 type RemoveSSHKeyRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose container it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// The key as a line of authorized_keys, or its SHA256 fingerprint.
 	SshKey string `protobuf:"bytes,2,opt,name=ssh_key,json=sshKey,proto3" json:"ssh_key,omitempty"`
 	// Remove it although it is the last one.
@@ -2075,8 +2106,9 @@ func (x *RemoveSSHKeyRequest) GetForce() bool {
 }
 
 type RemoveSSHKeyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Container     *Container             `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without the key.
+	Container     *Container `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2166,10 +2198,13 @@ func (x *GetMetricsRequest) GetUsername() string {
 // Pressure is the share of the last ten seconds in which some process waited for
 // a resource, in percent, 0 to 100 (the kernel's PSI, "some avg10").
 type Pressure struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cpu           *float64               `protobuf:"fixed64,1,opt,name=cpu,proto3,oneof" json:"cpu,omitempty"`
-	Memory        *float64               `protobuf:"fixed64,2,opt,name=memory,proto3,oneof" json:"memory,omitempty"`
-	Io            *float64               `protobuf:"fixed64,3,opt,name=io,proto3,oneof" json:"io,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Waited for a processor.
+	Cpu *float64 `protobuf:"fixed64,1,opt,name=cpu,proto3,oneof" json:"cpu,omitempty"`
+	// Waited for memory.
+	Memory *float64 `protobuf:"fixed64,2,opt,name=memory,proto3,oneof" json:"memory,omitempty"`
+	// Waited for a disk.
+	Io            *float64 `protobuf:"fixed64,3,opt,name=io,proto3,oneof" json:"io,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2229,34 +2264,46 @@ func (x *Pressure) GetIo() float64 {
 // absent, never 0. Totals are since the container's start; rates are over the
 // seconds since the daemon looked before, and absent where it did not.
 type ContainerMetrics struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Username string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
-	Name     string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	State    ContainerState         `protobuf:"varint,3,opt,name=state,proto3,enum=containarium.v1.ContainerState" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose it is.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	// The name of the Incus instance.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What it does now.
+	State ContainerState `protobuf:"varint,3,opt,name=state,proto3,enum=containarium.v1.ContainerState" json:"state,omitempty"`
 	// CPU time used, in nanoseconds.
 	CpuUsageNanoseconds *uint64 `protobuf:"varint,4,opt,name=cpu_usage_nanoseconds,json=cpuUsageNanoseconds,proto3,oneof" json:"cpu_usage_nanoseconds,omitempty"`
-	MemoryUsageBytes    *uint64 `protobuf:"varint,5,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3,oneof" json:"memory_usage_bytes,omitempty"`
+	// Memory in use, without caches that can be given back.
+	MemoryUsageBytes *uint64 `protobuf:"varint,5,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3,oneof" json:"memory_usage_bytes,omitempty"`
 	// The limit in force.
 	MemoryLimitBytes *uint64 `protobuf:"varint,6,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3,oneof" json:"memory_limit_bytes,omitempty"`
-	DiskUsageBytes   *uint64 `protobuf:"varint,7,opt,name=disk_usage_bytes,json=diskUsageBytes,proto3,oneof" json:"disk_usage_bytes,omitempty"`
+	// What its root disk takes.
+	DiskUsageBytes *uint64 `protobuf:"varint,7,opt,name=disk_usage_bytes,json=diskUsageBytes,proto3,oneof" json:"disk_usage_bytes,omitempty"`
 	// Totals over all interfaces but loopback.
 	NetworkReceivedBytes *uint64 `protobuf:"varint,8,opt,name=network_received_bytes,json=networkReceivedBytes,proto3,oneof" json:"network_received_bytes,omitempty"`
-	NetworkSentBytes     *uint64 `protobuf:"varint,9,opt,name=network_sent_bytes,json=networkSentBytes,proto3,oneof" json:"network_sent_bytes,omitempty"`
-	ProcessCount         *uint64 `protobuf:"varint,10,opt,name=process_count,json=processCount,proto3,oneof" json:"process_count,omitempty"`
+	// As network_received_bytes.
+	NetworkSentBytes *uint64 `protobuf:"varint,9,opt,name=network_sent_bytes,json=networkSentBytes,proto3,oneof" json:"network_sent_bytes,omitempty"`
+	// Processes in it now.
+	ProcessCount *uint64 `protobuf:"varint,10,opt,name=process_count,json=processCount,proto3,oneof" json:"process_count,omitempty"`
 	// Cores in use: 1.5 is one and a half.
 	CpuCores *float64 `protobuf:"fixed64,11,opt,name=cpu_cores,json=cpuCores,proto3,oneof" json:"cpu_cores,omitempty"`
 	// Bytes per second.
 	NetworkReceivedRate *float64 `protobuf:"fixed64,12,opt,name=network_received_rate,json=networkReceivedRate,proto3,oneof" json:"network_received_rate,omitempty"`
-	NetworkSentRate     *float64 `protobuf:"fixed64,13,opt,name=network_sent_rate,json=networkSentRate,proto3,oneof" json:"network_sent_rate,omitempty"`
+	// Bytes per second.
+	NetworkSentRate *float64 `protobuf:"fixed64,13,opt,name=network_sent_rate,json=networkSentRate,proto3,oneof" json:"network_sent_rate,omitempty"`
 	// Totals over all block devices, and bytes per second.
-	DiskReadBytes    *uint64  `protobuf:"varint,14,opt,name=disk_read_bytes,json=diskReadBytes,proto3,oneof" json:"disk_read_bytes,omitempty"`
-	DiskWrittenBytes *uint64  `protobuf:"varint,15,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3,oneof" json:"disk_written_bytes,omitempty"`
-	DiskReadRate     *float64 `protobuf:"fixed64,16,opt,name=disk_read_rate,json=diskReadRate,proto3,oneof" json:"disk_read_rate,omitempty"`
-	DiskWrittenRate  *float64 `protobuf:"fixed64,17,opt,name=disk_written_rate,json=diskWrittenRate,proto3,oneof" json:"disk_written_rate,omitempty"`
+	DiskReadBytes *uint64 `protobuf:"varint,14,opt,name=disk_read_bytes,json=diskReadBytes,proto3,oneof" json:"disk_read_bytes,omitempty"`
+	// As disk_read_bytes.
+	DiskWrittenBytes *uint64 `protobuf:"varint,15,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3,oneof" json:"disk_written_bytes,omitempty"`
+	// Bytes per second.
+	DiskReadRate *float64 `protobuf:"fixed64,16,opt,name=disk_read_rate,json=diskReadRate,proto3,oneof" json:"disk_read_rate,omitempty"`
+	// Bytes per second.
+	DiskWrittenRate *float64 `protobuf:"fixed64,17,opt,name=disk_written_rate,json=diskWrittenRate,proto3,oneof" json:"disk_written_rate,omitempty"`
 	// The size of the root disk where it is limited.
 	DiskLimitBytes *uint64 `protobuf:"varint,18,opt,name=disk_limit_bytes,json=diskLimitBytes,proto3,oneof" json:"disk_limit_bytes,omitempty"`
 	// Processes that the kernel killed for want of memory.
-	OomKills      *uint64   `protobuf:"varint,19,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	OomKills *uint64 `protobuf:"varint,19,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	// What its processes wait for.
 	Pressure      *Pressure `protobuf:"bytes,20,opt,name=pressure,proto3" json:"pressure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2436,18 +2483,22 @@ func (x *ContainerMetrics) GetPressure() *Pressure {
 type HostMetrics struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Logical cores, and how many of them are in use.
-	CpuCount uint32   `protobuf:"varint,1,opt,name=cpu_count,json=cpuCount,proto3" json:"cpu_count,omitempty"`
+	CpuCount uint32 `protobuf:"varint,1,opt,name=cpu_count,json=cpuCount,proto3" json:"cpu_count,omitempty"`
+	// Cores in use: 1.5 is one and a half.
 	CpuCores *float64 `protobuf:"fixed64,2,opt,name=cpu_cores,json=cpuCores,proto3,oneof" json:"cpu_cores,omitempty"`
 	// Load averages over 1, 5 and 15 minutes.
-	Load             []float64 `protobuf:"fixed64,3,rep,packed,name=load,proto3" json:"load,omitempty"`
-	MemoryTotalBytes *uint64   `protobuf:"varint,4,opt,name=memory_total_bytes,json=memoryTotalBytes,proto3,oneof" json:"memory_total_bytes,omitempty"`
+	Load []float64 `protobuf:"fixed64,3,rep,packed,name=load,proto3" json:"load,omitempty"`
+	// Memory of the host.
+	MemoryTotalBytes *uint64 `protobuf:"varint,4,opt,name=memory_total_bytes,json=memoryTotalBytes,proto3,oneof" json:"memory_total_bytes,omitempty"`
 	// Without caches that can be given back.
 	MemoryUsageBytes *uint64 `protobuf:"varint,5,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3,oneof" json:"memory_usage_bytes,omitempty"`
 	// Of the containers' storage pool.
 	DiskTotalBytes *uint64 `protobuf:"varint,6,opt,name=disk_total_bytes,json=diskTotalBytes,proto3,oneof" json:"disk_total_bytes,omitempty"`
+	// Of it, what is in use.
 	DiskUsageBytes *uint64 `protobuf:"varint,7,opt,name=disk_usage_bytes,json=diskUsageBytes,proto3,oneof" json:"disk_usage_bytes,omitempty"`
 	// Processes that the kernel killed for want of memory since the host's boot.
-	OomKills      *uint64   `protobuf:"varint,8,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	OomKills *uint64 `protobuf:"varint,8,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	// What the processes of the host wait for.
 	Pressure      *Pressure `protobuf:"bytes,9,opt,name=pressure,proto3" json:"pressure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2552,7 +2603,8 @@ type GetMetricsResponse struct {
 	Metrics []*ContainerMetrics `protobuf:"bytes,1,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// Only for callers that may see the system (the action system.read), and where
 	// no username was asked for.
-	Host          *HostMetrics           `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Host *HostMetrics `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// When the numbers were read.
 	TakenAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=taken_at,json=takenAt,proto3" json:"taken_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -95,10 +95,13 @@ type Image struct {
 	// The names by which a create may ask for it.
 	Aliases []string `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// For people, for example "Debian bookworm amd64".
-	Description string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	SizeBytes   uint64                 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	CreatedAt   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	LastUsedAt  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// What it takes, packed.
+	SizeBytes uint64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// When it was made.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When a container was last made from it; absent where none was.
+	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
 	// Of one that this daemon prepared; absent in the others, which are not its to
 	// remove.
 	Preparation   *Preparation `protobuf:"bytes,7,opt,name=preparation,proto3" json:"preparation,omitempty"`
@@ -193,7 +196,8 @@ type Preparation struct {
 	// The fingerprint that it meant then.
 	SourceFingerprint string `protobuf:"bytes,2,opt,name=source_fingerprint,json=sourceFingerprint,proto3" json:"source_fingerprint,omitempty"`
 	// Whether a Docker engine is in it.
-	Docker     bool                   `protobuf:"varint,3,opt,name=docker,proto3" json:"docker,omitempty"`
+	Docker bool `protobuf:"varint,3,opt,name=docker,proto3" json:"docker,omitempty"`
+	// When that was done.
 	PreparedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=prepared_at,json=preparedAt,proto3" json:"prepared_at,omitempty"`
 	// The content key: the same source and the same steps have the same.
 	Key           string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
@@ -416,11 +420,13 @@ func (x *PrepareImageRequest) GetRefresh() bool {
 // the result.
 type PrepareImageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Stage PrepareStage           `protobuf:"varint,1,opt,name=stage,proto3,enum=containarium.v1.PrepareStage" json:"stage,omitempty"`
+	// The stage that began or goes on; unspecified with the result.
+	Stage PrepareStage `protobuf:"varint,1,opt,name=stage,proto3,enum=containarium.v1.PrepareStage" json:"stage,omitempty"`
 	// How much of the whole is done, 0 to 100; it never falls.
 	Percent uint32 `protobuf:"varint,2,opt,name=percent,proto3" json:"percent,omitempty"`
 	// What goes on within the stage, for people; may be empty.
 	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Last, and once: the image that is ready.
 	Result *Image `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
 	// With the result: nothing had to be done.
 	Already       bool `protobuf:"varint,5,opt,name=already,proto3" json:"already,omitempty"`

@@ -47,25 +47,35 @@ const (
 // with BadRequest details, NotFound, AlreadyExists, FailedPrecondition,
 // PermissionDenied, Unavailable while Incus is away, DeadlineExceeded, Internal.
 type ContainerServiceClient interface {
-	// Makes a container and returns when its sshd answers for the owner. On an
-	// error nothing of it is left.
+	// Makes a container and returns when its sshd answers for the owner.
+	//
+	// On an error nothing of it is left.
 	CreateContainer(ctx context.Context, in *CreateContainerRequest, opts ...grpc.CallOption) (*CreateContainerResponse, error)
-	// CreateContainer with a message at the start of each stage; the last message
-	// carries the result. The work goes on if the caller goes away.
+	// Makes a container, with a message at the start of each stage.
+	//
+	// The last message carries the result. The work goes on if the caller goes away.
 	CreateContainerStream(ctx context.Context, in *CreateContainerStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CreateContainerStreamResponse], error)
 	// Lists the containers that the caller may see.
 	ListContainers(ctx context.Context, in *ListContainersRequest, opts ...grpc.CallOption) (*ListContainersResponse, error)
+	// One container.
 	GetContainer(ctx context.Context, in *GetContainerRequest, opts ...grpc.CallOption) (*GetContainerResponse, error)
-	// What there is, then every change, until the caller hangs up. Only what the
-	// caller may see.
+	// What there is, then every change, until the caller hangs up.
+	//
+	// Only what the caller may see.
 	WatchContainers(ctx context.Context, in *WatchContainersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchContainersResponse], error)
-	// Changes limits, labels and whether it starts with its host. All of it or, on
-	// an error, nothing.
+	// Changes limits, labels and whether it starts with its host.
+	//
+	// All of it or, on an error, nothing.
 	UpdateContainer(ctx context.Context, in *UpdateContainerRequest, opts ...grpc.CallOption) (*UpdateContainerResponse, error)
-	// Deletes a container and its account on the jump host. A second call finishes
-	// what a first one left.
+	// Deletes a container and its account on the jump host.
+	//
+	// A second call finishes what a first one left.
 	DeleteContainer(ctx context.Context, in *DeleteContainerRequest, opts ...grpc.CallOption) (*DeleteContainerResponse, error)
+	// Starts a container; one that runs stays as it is.
 	StartContainer(ctx context.Context, in *StartContainerRequest, opts ...grpc.CallOption) (*StartContainerResponse, error)
+	// Asks the guest to shut down and waits for it.
+	//
+	// With force it is stopped at once.
 	StopContainer(ctx context.Context, in *StopContainerRequest, opts ...grpc.CallOption) (*StopContainerResponse, error)
 	// Stops a running container and starts it; a stopped one is started.
 	RestartContainer(ctx context.Context, in *RestartContainerRequest, opts ...grpc.CallOption) (*RestartContainerResponse, error)
@@ -73,14 +83,20 @@ type ContainerServiceClient interface {
 	AddSSHKey(ctx context.Context, in *AddSSHKeyRequest, opts ...grpc.CallOption) (*AddSSHKeyResponse, error)
 	// Removes a key from the container and from the jump host.
 	RemoveSSHKey(ctx context.Context, in *RemoveSSHKeyRequest, opts ...grpc.CallOption) (*RemoveSSHKeyResponse, error)
+	// Keeps the disk of a container as it is now.
 	CreateSnapshot(ctx context.Context, in *CreateSnapshotRequest, opts ...grpc.CallOption) (*CreateSnapshotResponse, error)
+	// The snapshots of a container.
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
-	// Brings the disk of a container back to what it was. FailedPrecondition where
-	// that throws something away and force is not set; the message says what.
+	// Brings the disk of a container back to what it was.
+	//
+	// FailedPrecondition where that throws something away and force is not set; the
+	// message says what.
 	RestoreSnapshot(ctx context.Context, in *RestoreSnapshotRequest, opts ...grpc.CallOption) (*RestoreSnapshotResponse, error)
+	// Removes a snapshot; the container stays as it is.
 	DeleteSnapshot(ctx context.Context, in *DeleteSnapshotRequest, opts ...grpc.CallOption) (*DeleteSnapshotResponse, error)
 	// What one container or all that the caller may see use now.
 	GetMetrics(ctx context.Context, in *GetMetricsRequest, opts ...grpc.CallOption) (*GetMetricsResponse, error)
+	// The host, and what the daemon goes by.
 	GetSystemInfo(ctx context.Context, in *GetSystemInfoRequest, opts ...grpc.CallOption) (*GetSystemInfoResponse, error)
 }
 
@@ -298,25 +314,35 @@ func (c *containerServiceClient) GetSystemInfo(ctx context.Context, in *GetSyste
 // with BadRequest details, NotFound, AlreadyExists, FailedPrecondition,
 // PermissionDenied, Unavailable while Incus is away, DeadlineExceeded, Internal.
 type ContainerServiceServer interface {
-	// Makes a container and returns when its sshd answers for the owner. On an
-	// error nothing of it is left.
+	// Makes a container and returns when its sshd answers for the owner.
+	//
+	// On an error nothing of it is left.
 	CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error)
-	// CreateContainer with a message at the start of each stage; the last message
-	// carries the result. The work goes on if the caller goes away.
+	// Makes a container, with a message at the start of each stage.
+	//
+	// The last message carries the result. The work goes on if the caller goes away.
 	CreateContainerStream(*CreateContainerStreamRequest, grpc.ServerStreamingServer[CreateContainerStreamResponse]) error
 	// Lists the containers that the caller may see.
 	ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error)
+	// One container.
 	GetContainer(context.Context, *GetContainerRequest) (*GetContainerResponse, error)
-	// What there is, then every change, until the caller hangs up. Only what the
-	// caller may see.
+	// What there is, then every change, until the caller hangs up.
+	//
+	// Only what the caller may see.
 	WatchContainers(*WatchContainersRequest, grpc.ServerStreamingServer[WatchContainersResponse]) error
-	// Changes limits, labels and whether it starts with its host. All of it or, on
-	// an error, nothing.
+	// Changes limits, labels and whether it starts with its host.
+	//
+	// All of it or, on an error, nothing.
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
-	// Deletes a container and its account on the jump host. A second call finishes
-	// what a first one left.
+	// Deletes a container and its account on the jump host.
+	//
+	// A second call finishes what a first one left.
 	DeleteContainer(context.Context, *DeleteContainerRequest) (*DeleteContainerResponse, error)
+	// Starts a container; one that runs stays as it is.
 	StartContainer(context.Context, *StartContainerRequest) (*StartContainerResponse, error)
+	// Asks the guest to shut down and waits for it.
+	//
+	// With force it is stopped at once.
 	StopContainer(context.Context, *StopContainerRequest) (*StopContainerResponse, error)
 	// Stops a running container and starts it; a stopped one is started.
 	RestartContainer(context.Context, *RestartContainerRequest) (*RestartContainerResponse, error)
@@ -324,14 +350,20 @@ type ContainerServiceServer interface {
 	AddSSHKey(context.Context, *AddSSHKeyRequest) (*AddSSHKeyResponse, error)
 	// Removes a key from the container and from the jump host.
 	RemoveSSHKey(context.Context, *RemoveSSHKeyRequest) (*RemoveSSHKeyResponse, error)
+	// Keeps the disk of a container as it is now.
 	CreateSnapshot(context.Context, *CreateSnapshotRequest) (*CreateSnapshotResponse, error)
+	// The snapshots of a container.
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
-	// Brings the disk of a container back to what it was. FailedPrecondition where
-	// that throws something away and force is not set; the message says what.
+	// Brings the disk of a container back to what it was.
+	//
+	// FailedPrecondition where that throws something away and force is not set; the
+	// message says what.
 	RestoreSnapshot(context.Context, *RestoreSnapshotRequest) (*RestoreSnapshotResponse, error)
+	// Removes a snapshot; the container stays as it is.
 	DeleteSnapshot(context.Context, *DeleteSnapshotRequest) (*DeleteSnapshotResponse, error)
 	// What one container or all that the caller may see use now.
 	GetMetrics(context.Context, *GetMetricsRequest) (*GetMetricsResponse, error)
+	// The host, and what the daemon goes by.
 	GetSystemInfo(context.Context, *GetSystemInfoRequest) (*GetSystemInfoResponse, error)
 	mustEmbedUnimplementedContainerServiceServer()
 }
@@ -828,8 +860,10 @@ const (
 // ImageService manages the images of one host. A create prepares by itself what
 // it needs; these methods do it ahead of time, show it and clear it up.
 type ImageServiceClient interface {
+	// The images that containers can be made from at once.
 	ListImages(ctx context.Context, in *ListImagesRequest, opts ...grpc.CallOption) (*ListImagesResponse, error)
 	// Prepares an image unless it is, so that creates from it are as fast as Incus.
+	//
 	// The work goes on if the caller goes away.
 	PrepareImage(ctx context.Context, in *PrepareImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PrepareImageResponse], error)
 	// Removes an image that was prepared. Containers made from it stay.
@@ -890,8 +924,10 @@ func (c *imageServiceClient) DeleteImage(ctx context.Context, in *DeleteImageReq
 // ImageService manages the images of one host. A create prepares by itself what
 // it needs; these methods do it ahead of time, show it and clear it up.
 type ImageServiceServer interface {
+	// The images that containers can be made from at once.
 	ListImages(context.Context, *ListImagesRequest) (*ListImagesResponse, error)
 	// Prepares an image unless it is, so that creates from it are as fast as Incus.
+	//
 	// The work goes on if the caller goes away.
 	PrepareImage(*PrepareImageRequest, grpc.ServerStreamingServer[PrepareImageResponse]) error
 	// Removes an image that was prepared. Containers made from it stay.
@@ -1033,6 +1069,7 @@ type AuthServiceClient interface {
 	RenewCertificate(ctx context.Context, in *RenewCertificateRequest, opts ...grpc.CallOption) (*RenewCertificateResponse, error)
 	// A certificate for any name: whoever may call it can become anybody.
 	IssueCertificate(ctx context.Context, in *IssueCertificateRequest, opts ...grpc.CallOption) (*IssueCertificateResponse, error)
+	// Revokes certificates; this daemon goes by it when the call returns.
 	RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error)
 	// What the CA has signed, the next to expire first.
 	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
@@ -1121,6 +1158,7 @@ type AuthServiceServer interface {
 	RenewCertificate(context.Context, *RenewCertificateRequest) (*RenewCertificateResponse, error)
 	// A certificate for any name: whoever may call it can become anybody.
 	IssueCertificate(context.Context, *IssueCertificateRequest) (*IssueCertificateResponse, error)
+	// Revokes certificates; this daemon goes by it when the call returns.
 	RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error)
 	// What the CA has signed, the next to expire first.
 	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
