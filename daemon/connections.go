@@ -36,44 +36,72 @@ type registry struct {
 	audit   *audit.Log
 	now     func() time.Time
 	log     logrus.FieldLogger
+	// observe is told what came of each handshake.
+	observe func(error)
 
 	mu   sync.Mutex
 	open map[*connection]struct{}
 }
 
-// connection is one that a client made, after its handshake.
+// connection is one that a client made, after its handshake: above TLS where gRPC
+// serves it, and below where HTTP does, which asks for TLS itself.
 type connection struct {
 	net.Conn
 	raw      net.Conn        // below TLS
 	fd       syscall.RawConn // of raw; nil where it has none
 	peer     *live.Peer
+	auth     intercept.AuthInfo
 	registry *registry
 	cut      bool // guarded by the registry
 	// held is until when nothing is read, in nanoseconds since 1970; 0: no matter.
 	held atomic.Int64
 }
 
-func newConnections(current func() *intercept.Generation, trail *audit.Log, now func() time.Time, log logrus.FieldLogger) connections {
+func newConnections(current func() *intercept.Generation, trail *audit.Log, observe func(error), now func() time.Time, log logrus.FieldLogger) connections {
 	trust := func() *live.Loaded { return current().Trust }
 	return connections{
 		credentials.NewTLS(live.ServerConfig(trust, now)),
-		&registry{current: current, audit: trail, now: now, log: log, open: map[*connection]struct{}{}},
+		&registry{current: current, audit: trail, observe: observe, now: now, log: log, open: map[*connection]struct{}{}},
 	}
 }
 
-// ServerHandshake logs and audits each connection that it refuses: TLS tells the
-// client next to nothing, so the daemon's logs are where an operator finds the
-// reason.
+// ServerHandshake does the handshake of a connection that gRPC serves.
 func (c connections) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := c.handshake(raw)
-	switch log := c.log.WithField("peer", raw.RemoteAddr().String()).WithError(err); {
+	c.tell(raw, err)
+	return conn, info, err
+}
+
+func (c connections) handshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn := &connection{Conn: secured, raw: raw}
+	tlsInfo, ok := info.(credentials.TLSInfo)
+	if !ok {
+		err = errors.New("the handshake was not one of TLS")
+	} else {
+		err = c.admit(conn, tlsInfo)
+	}
+	if err != nil { // whoever fails a handshake closes it
+		return nil, nil, errors.Join(err, secured.Close())
+	}
+	return conn, conn.auth, nil
+}
+
+// tell counts a handshake, and logs and audits a connection that is refused: TLS tells
+// the client next to nothing, so the daemon's logs are where an operator finds the
+// reason.
+func (r *registry) tell(raw net.Conn, err error) {
+	r.observe(err)
+	switch log := r.log.WithField("peer", raw.RemoteAddr().String()).WithError(err); {
 	case errors.Is(err, io.EOF): // a probe that says nothing, as of a load balancer
 		log.Debug("a connection ended before it said anything")
 	case err != nil:
 		log.Warn("refused a connection")
-		c.refused(raw.RemoteAddr().String(), err)
+		r.refused(raw.RemoteAddr().String(), err)
 	}
-	return conn, info, err
 }
 
 func (r *registry) refused(peer string, reason error) {
@@ -83,44 +111,30 @@ func (r *registry) refused(peer string, reason error) {
 	}
 }
 
-func (c connections) handshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	secured, info, err := c.TransportCredentials.ServerHandshake(raw)
-	if err != nil {
-		return nil, nil, err
+// admit lets a connection in after its handshake. It fails closed: a certificate that
+// is no longer accepted, or names nobody, is refused.
+func (r *registry) admit(conn *connection, info credentials.TLSInfo) (err error) {
+	if conn.peer, err = live.NewPeer(info.State); err != nil {
+		return err
 	}
-	conn, auth, err := c.admit(raw, secured, info)
-	if err != nil { // whoever fails a handshake closes it
-		return nil, nil, errors.Join(err, secured.Close())
-	}
-	if limited, ok := raw.(*limit.Conn); ok {
-		limited.Done()
-	}
-	return conn, auth, nil
-}
-
-func (c connections) admit(raw, secured net.Conn, info credentials.AuthInfo) (net.Conn, credentials.AuthInfo, error) {
-	tlsInfo, ok := info.(credentials.TLSInfo)
-	if !ok {
-		return nil, nil, errors.New("the handshake was not one of TLS")
-	}
-	peer, err := live.NewPeer(tlsInfo.State)
-	if err != nil {
-		return nil, nil, err
-	}
-	conn := &connection{Conn: secured, raw: raw, peer: peer, registry: c.registry}
-	if socket, ok := raw.(syscall.Conn); ok {
+	conn.registry = r
+	conn.auth = intercept.AuthInfo{TLSInfo: info, Peer: conn.peer, Hold: conn.hold}
+	if socket, ok := conn.raw.(syscall.Conn); ok {
 		if conn.fd, err = socket.SyscallConn(); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	c.add(conn)
+	r.add(conn)
 	// Looked at again now that a sweep can find it: one that ran since the handshake
 	// has not.
-	if err := c.current().Trust.Accepts(peer, c.now()); err != nil {
-		c.remove(conn)
-		return nil, nil, err
+	if err := r.current().Trust.Accepts(conn.peer, r.now()); err != nil {
+		r.remove(conn)
+		return err
 	}
-	return conn, intercept.AuthInfo{TLSInfo: tlsInfo, Peer: peer, Hold: conn.hold}, nil
+	if limited, ok := conn.raw.(*limit.Conn); ok {
+		limited.Done()
+	}
+	return nil
 }
 
 // Clone returns credentials that share the registry.
@@ -155,7 +169,9 @@ func (c *connection) Read(p []byte) (int, error) {
 
 // Close closes the connection and forgets it.
 func (c *connection) Close() error {
-	c.registry.remove(c)
+	if c.registry != nil { // else it was not let in
+		c.registry.remove(c)
+	}
 	return c.Conn.Close()
 }
 

@@ -33,7 +33,7 @@ func newDesk(t *testing.T) *desk {
 	d.generation = &intercept.Generation{Number: 1, Trust: loaded}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	d.connections = newConnections(func() *intercept.Generation { return d.generation }, audit.New(io.Discard), time.Now, log)
+	d.connections = newConnections(func() *intercept.Generation { return d.generation }, audit.New(io.Discard), func(error) {}, time.Now, log)
 	return d
 }
 

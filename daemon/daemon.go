@@ -12,16 +12,17 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"github.com/footprintai/containarium/daemon/audit"
 	"github.com/footprintai/containarium/daemon/config"
+	"github.com/footprintai/containarium/daemon/gateway"
 	"github.com/footprintai/containarium/daemon/intercept"
 	"github.com/footprintai/containarium/daemon/jump"
 	"github.com/footprintai/containarium/daemon/limit"
+	"github.com/footprintai/containarium/daemon/metrics"
 	"github.com/footprintai/containarium/daemon/notify"
 	"github.com/footprintai/containarium/daemon/service"
 	"github.com/footprintai/containarium/daemon/trust"
@@ -81,9 +82,11 @@ type Daemon struct {
 	// after its connections.
 	looks     chan struct{}
 	server    *grpc.Server
-	readiness readiness
+	readiness *readiness
 	service   *service.Service
-	listener  net.Listener
+	listener  *limit.Listener
+	https     *httpsServer // nil where HTTP is off
+	metrics   *metrics.Metrics
 	audit     *audit.Log
 	// problem is what was wrong with the revocation lists at the last look, expired
 	// whether the server certificate was.
@@ -108,7 +111,7 @@ func New(config *config.Config, options Options) (*Daemon, error) {
 	work, giveUp := context.WithCancel(context.Background())
 	d := &Daemon{
 		config: config, log: options.Log, now: options.Now, authority: options.Authority, notify: options.Notify, looks: make(chan struct{}),
-		readiness: readiness{health: health.NewServer()}, drain: drain, giveUp: giveUp,
+		readiness: newReadiness(), drain: drain, giveUp: giveUp,
 	}
 	if d.now == nil {
 		d.now = time.Now
@@ -124,15 +127,17 @@ func New(config *config.Config, options Options) (*Daemon, error) {
 		return nil, err
 	}
 	current := d.generations.current.Load
+	d.metrics = d.newMetrics(options.Version)
 	d.calls, err = intercept.New(draining, intercept.Config{
 		Current: current, Audit: d.audit, MustAudit: config.Audit.OnError != "warn", Log: d.log, Now: d.now, Version: options.Version,
 		// The real clock: a rate is one of the load there is.
 		Rate: limit.NewRate(config.Limits.Rate, config.Limits.Burst, time.Now), Turns: limit.NewTurns(),
+		Observe: d.metrics.Call,
 	})
 	if err != nil {
 		return nil, errors.Join(err, d.audit.Close())
 	}
-	d.connections = newConnections(current, d.audit, d.now, d.log)
+	d.connections = newConnections(current, d.audit, d.metrics.Handshake, d.now, d.log)
 	d.follower = d.newFollower()
 	d.server = grpc.NewServer(append(d.calls.Options(),
 		grpc.Creds(d.connections),
@@ -146,7 +151,8 @@ func New(config *config.Config, options Options) (*Daemon, error) {
 		grpc.WaitForHandlers(true),
 	)...)
 	d.service = service.New(work, d.serviceConfig(options.Version))
-	registrar := d.calls.Registrar(d.server)
+	inProcess := gateway.NewConn(d.calls)
+	registrar := d.calls.Registrar(both{d.server, inProcess})
 	d.service.Register(registrar)
 	healthpb.RegisterHealthServer(registrar, d.readiness.health)
 	reflection.Register(d.server)
@@ -167,6 +173,9 @@ func New(config *config.Config, options Options) (*Daemon, error) {
 	d.listener = limit.NewListener(listener, limit.Config{
 		AllowFrom: config.AllowFrom, Connections: config.Server.MaxConnections, PerAddress: config.Server.MaxConnectionsPerAddress, Log: d.log,
 	})
+	if err := d.serveHTTP(inProcess); err != nil {
+		return nil, errors.Join(err, d.listener.Close(), d.audit.Close())
+	}
 	return d, nil
 }
 
@@ -184,6 +193,7 @@ func (d *Daemon) serviceConfig(version string) service.Config {
 			Profile: c.Incus.Profile,
 			Remotes: c.Incus.Remotes,
 			SSHPort: c.Containers.SSHPort,
+			Observe: d.metrics.IncusRequest,
 		}),
 		Hop:           hop,
 		DefaultImage:  c.Containers.Image,
@@ -205,6 +215,7 @@ func (d *Daemon) serviceConfig(version string) service.Config {
 		TrustBundle:   d.trustBundle,
 		Now:           d.now,
 		Serving:       d.readiness.incus,
+		Observer:      d.metrics,
 		Log:           d.log,
 	}
 }
@@ -229,14 +240,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.lookOn(background) })
 	running.Go(func() { d.notify.Watch(background, d.alive) })
 	running.Go(func() { d.follow(background) })
-	served := make(chan error, 1)
+	served := make(chan error, 2)
 	go func() { served <- d.server.Serve(d.listener) }()
 	d.log.WithField("address", d.Addr().String()).Info("serving")
+	if d.https != nil {
+		go func() { served <- d.https.serve() }()
+		d.log.WithField("address", d.HTTPAddr().String()).Info("serving HTTP")
+	}
 	d.notify.Ready(d.standing())
 
 	var err error
 	select {
-	case err = <-served:
+	case err = <-served: // neither port ends by itself without an error
+		d.stop()
 	case <-ctx.Done():
 		d.log.Info("draining")
 		d.notify.Stopping("draining: calls under way are finished")
@@ -250,15 +266,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return errors.Join(err, d.audit.Close())
 }
 
-// stop waits for the calls under way, at most for the configured time.
+// stop waits for the calls under way on either port, at most for the configured time.
 func (d *Daemon) stop() {
-	d.readiness.health.Shutdown()
+	d.readiness.stop()
 	d.drain()
-	late := time.AfterFunc(d.config.Server.DrainTimeout, func() {
+	late, cancel := context.WithTimeout(context.Background(), d.config.Server.DrainTimeout)
+	defer cancel()
+	defer context.AfterFunc(late, func() {
 		d.log.Warn("calls are still under way; giving up on them")
 		d.giveUp()
 		d.server.Stop()
-	})
-	defer late.Stop()
+	})()
+	var stopping sync.WaitGroup
+	if d.https != nil {
+		stopping.Go(func() { d.https.stop(late) })
+	}
 	d.server.GracefulStop()
+	stopping.Wait()
 }

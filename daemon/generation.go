@@ -44,6 +44,8 @@ type generations struct {
 
 	current atomic.Pointer[intercept.Generation]
 	failed  atomic.Pointer[failure]
+	// loads and failures count since the start.
+	loads, failures atomic.Uint64
 	// seen is the signature of the files as they were last read, well or not.
 	seen atomic.Pointer[string]
 	// reading is held while the files are read, and while we write them.
@@ -120,6 +122,7 @@ func (g *generations) reloadLocked(asked bool) error {
 		return err
 	}
 	first := g.current.Swap(next) == nil
+	g.loads.Add(1)
 	g.failed.Store(nil)
 	if next.Policy.Empty() {
 		g.log.Warnf("the policy %s gives nobody a role: every call will be denied", g.policy)
@@ -155,6 +158,7 @@ func (g *generations) readTwice() (*intercept.Generation, error) {
 // fail keeps an error, and logs it where it is another than before or somebody
 // asked.
 func (g *generations) fail(err error, asked bool) {
+	g.failures.Add(1)
 	before := g.failed.Swap(&failure{err, g.now()})
 	if g.current.Load() == nil { // whoever starts the daemon hears it
 		return

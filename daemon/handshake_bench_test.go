@@ -47,7 +47,7 @@ func BenchmarkHandshakes(b *testing.B) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	generation := &intercept.Generation{Number: 1, Trust: loaded}
-	ours := newConnections(func() *intercept.Generation { return generation }, audit.New(io.Discard), time.Now, log)
+	ours := newConnections(func() *intercept.Generation { return generation }, audit.New(io.Discard), func(error) {}, time.Now, log)
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Root)
 	bare := &tls.Config{

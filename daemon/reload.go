@@ -32,7 +32,7 @@ func (d *Daemon) look() {
 	if problem != nil {
 		text = problem.Error()
 	}
-	d.readiness.lists(problem == nil)
+	d.readiness.look(d.service.InSync(), problem == nil)
 	switch {
 	case text == d.problem:
 	case problem != nil:

@@ -267,6 +267,7 @@ func end(stream healthpb.Health_WatchClient) error {
 func TestOpenStreamsAreDecidedAgain(t *testing.T) {
 	t.Parallel()
 	d := daemontest.Start(t)
+	eventually(t, "serving", healthIs(t, d.Dial(t, "operator-2"), healthpb.HealthCheckResponse_SERVING))
 	alice, bob := watchHealth(t, d.Dial(t, "alice")), watchHealth(t, d.Dial(t, "bob"))
 	admin := d.Dial(t, "admin")
 	// One whose handler waits for the next message.

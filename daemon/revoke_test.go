@@ -47,6 +47,7 @@ func TestRevocationCutsTheRevokedAlone(t *testing.T) {
 	t.Parallel()
 	ca := pkitest.New(t)
 	d := daemontest.StartWith(t, daemontest.Options{CA: ca, CRLs: ca.CRL(t)})
+	eventually(t, "serving", healthIs(t, d.Dial(t, "operator-2"), healthpb.HealthCheckResponse_SERVING))
 	thief, owner, bob := ca.Client(t, "alice"), ca.Client(t, "alice"), ca.Client(t, "bob")
 	stolen, idle := d.DialWith(t, thief), d.DialWith(t, thief)
 	others := []*grpc.ClientConn{d.DialWith(t, owner), d.DialWith(t, bob)}

@@ -23,6 +23,8 @@ type Config struct {
 	SSHPort int
 	// HostRoot is the folder that has the host's /proc and /sys; empty: "/".
 	HostRoot string
+	// Observe is nil where nobody counts.
+	Observe Observe
 }
 
 // Client works on one project of the local Incus. It holds no connection: every
@@ -53,6 +55,9 @@ func (c *Client) connect(ctx context.Context) (incus.InstanceServer, error) {
 	})
 	if err != nil {
 		return nil, classify("connect to Incus", err)
+	}
+	if err := c.observe(server); err != nil {
+		return nil, err
 	}
 	return server.UseProject(c.cfg.Project), nil
 }

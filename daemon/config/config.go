@@ -99,6 +99,11 @@ func (c *checker) must(ok bool, table, key, format string, args ...any) {
 
 func (c *checker) file(f *File) logrus.Level {
 	c.address("server", "address", f.Server.Address, true)
+	if f.HTTP.Address != "" {
+		c.address("http", "address", f.HTTP.Address, true)
+		_, port, _ := net.SplitHostPort(f.HTTP.Address)
+		c.must(port == "0" || f.HTTP.Address != f.Server.Address, "http", "address", "must be another than server.address")
+	}
 	for key, path := range map[string]string{"cert": f.Server.Cert, "key": f.Server.Key, "ca": f.Server.CA, "crl": f.Server.CRL} {
 		c.must(path != "", "server", key, "must name a file")
 	}

@@ -49,6 +49,8 @@ func TestParseErrors(t *testing.T) {
 		"no port":        {"[server]\naddress = \"host\"\n", "c.toml:2:1: server.address must be HOST:PORT"},
 		"bad port":       {"[server]\naddress = \"host:70000\"\n", "c.toml:2:1: server.address must be HOST:PORT"},
 		"no certificate": {"[server]\ncert = \"\"\n", "c.toml:2:1: server.cert must name a file"},
+		"http port":      {"[http]\naddress = \"host\"\n", "c.toml:2:1: http.address must be HOST:PORT"},
+		"one port":       {"[http]\naddress = \"0.0.0.0:50051\"\n", "c.toml:2:1: http.address must be another than server.address"},
 		"bad duration":   {"[server]\ndrain_timeout = \"soon\"\n", `c.toml:2:18: invalid duration: "soon"`},
 		"too long":       {"[containers]\ncreate_timeout = \"2h\"\n", "c.toml:2:1: containers.create_timeout must be between 10s and 1h0m0s"},
 		"log level":      {"[log]\nlevel = \"trace\"\n", "c.toml:2:1: log.level must be debug, info, warn or error"},

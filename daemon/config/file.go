@@ -10,6 +10,7 @@ import (
 // table. config.example.toml explains every key; only Load makes a Config of it.
 type File struct {
 	Server     Server     `toml:"server"`
+	HTTP       HTTP       `toml:"http"`
 	TLS        TLS        `toml:"tls"`
 	CA         CA         `toml:"ca"`
 	Policy     Policy     `toml:"policy"`
@@ -39,6 +40,13 @@ type Server struct {
 	MaxConnectionsPerAddress int `toml:"max_connections_per_address"`
 	// DrainTimeout bounds the wait for calls under way when the daemon stops.
 	DrainTimeout time.Duration `toml:"drain_timeout"`
+}
+
+// HTTP is the port that serves the same calls as JSON over HTTP, and what Prometheus
+// and browsers ask for, by the certificates of Server.
+type HTTP struct {
+	// Address is HOST:PORT; empty means that there is no such port.
+	Address string `toml:"address"`
 }
 
 // TLS says where the roots and revocation lists come from, if not from a person.

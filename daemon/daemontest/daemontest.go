@@ -51,10 +51,11 @@ guest = "guest"
 // Daemon is a running daemon.
 type Daemon struct {
 	*daemon.Daemon
-	// Address is where it listens, HOST:PORT.
-	Address string
-	CA      *pkitest.CA
-	Sim     *incustest.Server
+	// Address is where it listens, HOST:PORT, and URL its HTTP port, without a slash
+	// at the end.
+	Address, URL string
+	CA           *pkitest.CA
+	Sim          *incustest.Server
 	// Files are what the daemon goes by, and may be written. Without a file of
 	// revocation lists revocation is off.
 	Files live.Files
@@ -118,7 +119,7 @@ func StartWith(t testing.TB, options Options) *Daemon {
 	d.policy = filepath.Join(dir, "policy.toml")
 	d.audit = filepath.Join(dir, "audit.log")
 	c := config.Config{File: config.Defaults(), LogLevel: logrus.DebugLevel}
-	c.Server.Address = "127.0.0.1:0"
+	c.Server.Address, c.HTTP.Address = "127.0.0.1:0", "127.0.0.1:0"
 	c.Server.Cert, c.Server.Key, c.Server.CA, c.Server.CRL = d.Files.Cert, d.Files.Key, d.Files.CA, d.Files.CRL
 	c.Policy.File, c.Audit.File = d.policy, d.audit
 	c.Incus.Socket = d.Sim.Socket()
@@ -155,6 +156,9 @@ func (d *Daemon) run(t testing.TB, c *config.Config, options daemon.Options) {
 	}
 	d.Daemon = running
 	d.Address = running.Addr().String()
+	if address := running.HTTPAddr(); address != nil {
+		d.URL = "https://" + address.String()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- running.Run(ctx) }()

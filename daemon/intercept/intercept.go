@@ -59,6 +59,9 @@ type Config struct {
 	Now   func() time.Time
 	// Version is the daemon's, for VersionHeader.
 	Version string
+	// Observe is told of each call that is over: its audit record, whether there is such
+	// a method, and whether it answers with a stream. Nil where nobody counts.
+	Observe func(record *audit.Record, known, streams bool)
 }
 
 // Interceptor holds what every call is decided by.
@@ -105,8 +108,8 @@ func (i *Interceptor) Options() []grpc.ServerOption {
 		// Each frame is read by itself, so that a connection can be held between two;
 		// TLS has a buffer of its own.
 		grpc.ReadBufferSize(0),
-		grpc.UnaryInterceptor(i.unary),
-		grpc.StreamInterceptor(i.stream),
+		grpc.UnaryInterceptor(i.Unary),
+		grpc.StreamInterceptor(i.Stream),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return status.Error(codes.Unimplemented, "unknown method") // not reached: no policy allows it
 		}),
@@ -118,7 +121,8 @@ func (i *Interceptor) header(c *call) metadata.MD {
 	return metadata.Pairs(RequestIDHeader, c.record.RequestID, VersionHeader, i.Version, TimeHeader, c.record.Time.Format(time.RFC3339Nano))
 }
 
-func (i *Interceptor) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
+// Unary is a grpc.UnaryServerInterceptor.
+func (i *Interceptor) Unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
 	c, admit := i.begun(ctx, info.FullMethod)
 	defer func() { c.end(err) }()
 	defer c.recover(&err)
@@ -142,7 +146,8 @@ func (i *Interceptor) unary(ctx context.Context, request any, info *grpc.UnarySe
 	return handler(ctx, request)
 }
 
-func (i *Interceptor) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+// Stream is a grpc.StreamServerInterceptor.
+func (i *Interceptor) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	ctx := stream.Context()
 	c, admit := i.begun(ctx, info.FullMethod)
 	defer func() { c.end(err) }()
@@ -209,6 +214,9 @@ func (c *call) log() logrus.FieldLogger {
 func (c *call) end(err error) {
 	c.record.Code = status.Code(err).String()
 	c.record.DurationMS = float64(c.Now().Sub(c.record.Time).Microseconds()) / 1000
+	if c.Observe != nil {
+		c.Observe(&c.record, c.known, c.method.streams)
+	}
 	if err := c.Audit.Write(c.record); err != nil {
 		c.log().WithError(err).Error("the audit line of a call is lost")
 	}

@@ -95,7 +95,7 @@ func (k *kit) allow(t *testing.T, action string) {
 
 // get calls GetContainer through the interceptor.
 func (k *kit) get(ctx context.Context, username string, handler grpc.UnaryHandler) error {
-	_, err := k.unary(ctx, &pb.GetContainerRequest{Username: username}, &grpc.UnaryServerInfo{FullMethod: getContainer}, handler)
+	_, err := k.Unary(ctx, &pb.GetContainerRequest{Username: username}, &grpc.UnaryServerInfo{FullMethod: getContainer}, handler)
 	return err
 }
 

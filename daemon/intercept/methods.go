@@ -25,6 +25,23 @@ type method struct {
 	// where the method names none.
 	container []protoreflect.FieldDescriptor
 	mutates   bool
+	streams   bool // it answers with a stream
+}
+
+// What the daemon serves over HTTP beside its RPCs, as methods.
+const (
+	MetricsPage = "/HTTP/Metrics" // the numbers for Prometheus
+	OpenAPIPage = "/HTTP/OpenAPI" // the description of the API
+	DocsPage    = "/HTTP/Docs"    // the same, for people
+	// HealthPage is what a health check over HTTP counts as.
+	HealthPage = healthpb.Health_Check_FullMethodName
+)
+
+// pages are those of HTTP alone.
+var pages = map[string]policy.Method{
+	MetricsPage: {Name: "HTTP/Metrics", Action: "metrics.scrape"},
+	OpenAPIPage: {Name: "HTTP/OpenAPI", Action: "docs.read", AnyRole: true},
+	DocsPage:    {Name: "HTTP/Docs", Action: "docs.read", AnyRole: true},
 }
 
 // standard are the services of gRPC itself, whose methods can carry no option of
@@ -61,12 +78,15 @@ func Actions() (policy.Actions, error) {
 // request, is an error, so that nothing can be served that nobody thought about.
 func methodsOf(file protoreflect.FileDescriptor) (known, error) {
 	methods := known{}
+	for name, page := range pages {
+		methods[name] = method{Method: page}
+	}
 	for _, service := range standard {
 		for _, rpc := range service.desc.Methods {
 			methods.add(service.desc.ServiceName, rpc.MethodName, method{Method: service.Method})
 		}
 		for _, rpc := range service.desc.Streams {
-			methods.add(service.desc.ServiceName, rpc.StreamName, method{Method: service.Method})
+			methods.add(service.desc.ServiceName, rpc.StreamName, method{Method: service.Method, streams: true})
 		}
 	}
 	services := file.Services()
@@ -100,6 +120,7 @@ func read(rpc protoreflect.MethodDescriptor) (method, error) {
 			AnyRole: access.GetAnyRole(),
 		},
 		mutates: access.GetMutates(),
+		streams: rpc.IsStreamingServer(),
 	}
 	if access.GetContainerField() == "" {
 		return m, nil

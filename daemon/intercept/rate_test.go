@@ -77,7 +77,7 @@ func TestDecisionIsWrittenFirst(t *testing.T) {
 	k.allow(t, "container.start")
 	before := ""
 	start := func() error {
-		_, err := k.unary(ctx, &pb.StartContainerRequest{Username: "alice"}, &grpc.UnaryServerInfo{FullMethod: startContainer}, func(context.Context, any) (any, error) {
+		_, err := k.Unary(ctx, &pb.StartContainerRequest{Username: "alice"}, &grpc.UnaryServerInfo{FullMethod: startContainer}, func(context.Context, any) (any, error) {
 			before = k.trail.String()
 			return &pb.StartContainerResponse{}, nil
 		})
@@ -106,7 +106,7 @@ func TestUnwritableAudit(t *testing.T) {
 		k.allow(t, "container.start")
 		k.Audit, k.MustAudit = audit.New(&full{}), must
 		acted := false
-		_, err := k.unary(ctx, &pb.StartContainerRequest{Username: "alice"}, &grpc.UnaryServerInfo{FullMethod: startContainer}, func(context.Context, any) (any, error) {
+		_, err := k.Unary(ctx, &pb.StartContainerRequest{Username: "alice"}, &grpc.UnaryServerInfo{FullMethod: startContainer}, func(context.Context, any) (any, error) {
 			acted = true
 			return &pb.StartContainerResponse{}, nil
 		})
@@ -130,7 +130,7 @@ func TestStreamDecisionIsWrittenFirst(t *testing.T) {
 		k.allow(t, "container.create")
 		k.Audit, k.MustAudit = audit.New(&full{}), must
 		acted := false
-		err := k.stream(nil, oneMessage{ctx}, &grpc.StreamServerInfo{FullMethod: "/containarium.v1.ContainerService/CreateContainerStream"}, func(_ any, s grpc.ServerStream) error {
+		err := k.Stream(nil, oneMessage{ctx}, &grpc.StreamServerInfo{FullMethod: "/containarium.v1.ContainerService/CreateContainerStream"}, func(_ any, s grpc.ServerStream) error {
 			if err := s.RecvMsg(&pb.CreateContainerStreamRequest{}); err != nil {
 				return err
 			}
@@ -181,7 +181,7 @@ func TestTurnsOfReads(t *testing.T) {
 	for range turns {
 		<-running
 	}
-	_, err := k.unary(ctx, &pb.StartContainerRequest{Username: "alice"}, &grpc.UnaryServerInfo{FullMethod: startContainer}, func(context.Context, any) (any, error) {
+	_, err := k.Unary(ctx, &pb.StartContainerRequest{Username: "alice"}, &grpc.UnaryServerInfo{FullMethod: startContainer}, func(context.Context, any) (any, error) {
 		return &pb.StartContainerResponse{}, nil
 	})
 	if err != nil {

@@ -16,10 +16,17 @@ import (
 const holdFor = 25 * time.Millisecond
 
 // tap begins a call as soon as its headers are there, before it has a stream, a
-// goroutine or a message: what is refused here costs next to nothing. It fails
-// closed, a panic included, and what it refuses is audited like everything else.
-func (i *Interceptor) tap(ctx context.Context, info *tap.Info) (_ context.Context, err error) {
-	c := i.begin(ctx, info.FullMethodName)
+// goroutine or a message: what is refused here costs next to nothing.
+func (i *Interceptor) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	return i.Begin(ctx, info.FullMethodName)
+}
+
+// Begin begins a call of a method ("/package.Service/Method"): who calls, whether
+// their certificate is still good, and whether they call too often. The context goes
+// to Unary or Stream. It fails closed, a panic included, and what it refuses is audited
+// like everything else.
+func (i *Interceptor) Begin(ctx context.Context, fullMethod string) (_ context.Context, err error) {
+	c := i.begin(ctx, fullMethod)
 	defer func() {
 		if err != nil {
 			c.end(err)

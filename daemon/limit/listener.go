@@ -35,10 +35,16 @@ type Config struct {
 // closed.
 type Listener struct {
 	net.Listener
-	config Config
-	fresh  *Bucket[netip.Addr]
+	*gate
 	closed chan struct{}
 	end    sync.Once
+}
+
+// gate is what Listeners that are beside each other share: their bounds, and what they
+// have let in.
+type gate struct {
+	config Config
+	fresh  *Bucket[netip.Addr]
 
 	mu        sync.Mutex
 	addresses map[netip.Addr]*address // those with an open connection
@@ -81,13 +87,17 @@ func NewListener(inner net.Listener, config Config) *Listener {
 		config.Log.Warnf("max_connections is %d, and with its limit of open files this process can hold %d: raise LimitNOFILE", config.Connections, most)
 		config.Connections = most
 	}
-	return &Listener{
-		Listener:  inner,
+	return &Listener{Listener: inner, closed: make(chan struct{}), gate: &gate{
 		config:    config,
 		fresh:     newBucket[netip.Addr](config.newPerSecond, config.newBurst, addresses, config.Now),
-		closed:    make(chan struct{}),
 		addresses: map[netip.Addr]*address{},
-	}
+	}}
+}
+
+// Beside wraps another listener of the same process, which shares the bounds and the
+// counts of l.
+func (l *Listener) Beside(inner net.Listener) *Listener {
+	return &Listener{Listener: inner, closed: make(chan struct{}), gate: l.gate}
 }
 
 // openable is how many connections the process' limit of open files leaves, at

@@ -62,6 +62,10 @@ func (s *Service) create(ctx context.Context, spec incusx.Spec, wait bool, repor
 
 	c := &creation{Service: s, spec: spec, wait: wait, report: report}
 	container, err := c.run(ctx)
+	c.leave()
+	if s.Observer != nil {
+		s.Observer.Create(err)
+	}
 	if err != nil {
 		s.Log.WithError(err).WithField("username", spec.Username).WithField("stage", c.stage).Warn("a create failed")
 		return nil, c.failed(ctx, err)
@@ -106,6 +110,7 @@ type creation struct {
 	wait     bool
 	report   func(*pb.CreateContainerStreamResponse)
 	stage    pb.CreateStage
+	entered  time.Time // when the stage began
 	percent  percentage
 	warnings []string
 	// What there is to roll back.
@@ -113,6 +118,7 @@ type creation struct {
 }
 
 func (c *creation) enter(stage pb.CreateStage) {
+	c.leave()
 	c.stage = stage
 	c.say(createSpans[stage][0], "")
 }

@@ -73,7 +73,9 @@ type Config struct {
 	Now func() time.Time
 	// Serving is told whether Incus answers, whenever that was looked at.
 	Serving func(bool)
-	Log     logrus.FieldLogger
+	// Observer is nil where nobody counts.
+	Observer Observer
+	Log      logrus.FieldLogger
 }
 
 // Service implements ContainerService, AuthService and ImageService.
@@ -117,6 +119,12 @@ func New(ctx context.Context, config Config) *Service {
 // Follow keeps the copy of the containers up to date, from which reads are
 // answered, until ctx ends.
 func (s *Service) Follow(ctx context.Context) { s.copied.Run(ctx) }
+
+// InSync reports whether reads are answered from a copy that is known to be good.
+func (s *Service) InSync() bool {
+	isLive, _ := s.copied.Freshness()
+	return isLive
+}
 
 // rereadTimeout bounds the read of a container after it was changed: Incus says within
 // 10 seconds that the cluster member that has it does not answer.

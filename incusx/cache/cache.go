@@ -145,6 +145,9 @@ func (c *Cache[V]) Get(ctx context.Context, username string) (*Entry[V], error) 
 	return nil, incusx.ErrNotFound
 }
 
+// Known returns the containers as the copy has them, good or not, without a wait.
+func (c *Cache[V]) Known() []*Entry[V] { return c.store.list() }
+
 // Freshness reports whether the copy is good, and the last time at which it was
 // known to be that of Incus: a zero time if it never was.
 func (c *Cache[V]) Freshness() (isLive bool, confirmed time.Time) {

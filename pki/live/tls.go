@@ -11,8 +11,9 @@ import (
 // ServerConfig returns the configuration of a server that takes only clients
 // with a certificate of the CA and an identity, and none who is revoked. At each
 // handshake it goes by what current returns then, so that what is loaded anew
-// counts from the next connection on. It fails closed where current returns nil.
-func ServerConfig(current func() *Loaded, now func() time.Time) *tls.Config {
+// counts from the next connection on. It fails closed where current returns nil. The
+// protocols are those of ALPN (RFC 7301), the preferred one first.
+func ServerConfig(current func() *Loaded, now func() time.Time, protocols ...string) *tls.Config {
 	type built struct {
 		from   *Loaded
 		config *tls.Config
@@ -20,6 +21,7 @@ func ServerConfig(current func() *Loaded, now func() time.Time) *tls.Config {
 	var last atomic.Pointer[built]
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
+		NextProtos:             protocols,
 		SessionTicketsDisabled: true,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			loaded := current()
@@ -29,7 +31,7 @@ func ServerConfig(current func() *Loaded, now func() time.Time) *tls.Config {
 			// Two handshakes that meet here build the same one twice.
 			b := last.Load()
 			if b == nil || b.from != loaded {
-				b = &built{from: loaded, config: loaded.serverConfig(current, now)}
+				b = &built{from: loaded, config: loaded.serverConfig(current, now, protocols)}
 				last.Store(b)
 			}
 			return b.config, nil
@@ -37,8 +39,9 @@ func ServerConfig(current func() *Loaded, now func() time.Time) *tls.Config {
 	}
 }
 
-func (l *Loaded) serverConfig(current func() *Loaded, now func() time.Time) *tls.Config {
+func (l *Loaded) serverConfig(current func() *Loaded, now func() time.Time, protocols []string) *tls.Config {
 	return &tls.Config{
+		NextProtos:   protocols,
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{l.Pair},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
@@ -66,7 +69,7 @@ func (f Files) ServerConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return loaded.serverConfig(func() *Loaded { return loaded }, time.Now), nil
+	return loaded.serverConfig(func() *Loaded { return loaded }, time.Now, nil), nil
 }
 
 // ClientConfig returns the configuration of a client that trusts only servers

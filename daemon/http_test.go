@@ -1,0 +1,327 @@
+package daemon_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/footprintai/containarium/daemon/config"
+	"github.com/footprintai/containarium/daemon/daemontest"
+	"github.com/footprintai/containarium/pki/pkitest"
+)
+
+// post sends JSON, and returns the answer, which must be a good one.
+func post(t *testing.T, d *daemontest.Daemon, client *http.Client, path, body string) string {
+	t.Helper()
+	response, answer := d.Ask(t, client, http.MethodPost, path, body)
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("POST %s: %s: %s", path, response.Status, answer)
+	}
+	return answer
+}
+
+// TestHTTP walks through the life of a container, over both versions of HTTP.
+func TestHTTP(t *testing.T) {
+	d := daemontest.Start(t)
+	for _, http2 := range []bool{false, true} {
+		client := d.HTTPClient(t, d.CA.Client(t, "admin"), http2)
+		post(t, d, client, "/v1/containers", `{"username": "alice", "labels": {"team": "web"}, "noWait": true}`)
+		for _, step := range []struct {
+			method, path, body string
+			status             int
+			want               string
+		}{
+			{http.MethodGet, "/v1/containers", "", 200, `"username":"alice"`},
+			{http.MethodGet, "/v1/containers?states=CONTAINER_STATE_RUNNING&labels[team]=web", "", 200, `"username":"alice"`},
+			{http.MethodGet, "/v1/containers?states=CONTAINER_STATE_STOPPED", "", 200, `"containers":[]`},
+			{http.MethodGet, "/v1/containers?labels[team]=db", "", 200, `"containers":[]`},
+			{http.MethodGet, "/v1/containers/alice", "", 200, `"team":"web"`},
+			{http.MethodPatch, "/v1/containers/alice", `{"resources": {"memory": "1GiB"}}`, 200, `"memory":"1GiB"`},
+			{http.MethodPost, "/v1/containers/alice:stop", `{"force": true}`, 200, `CONTAINER_STATE_STOPPED`},
+			{http.MethodPost, "/v1/containers/alice:start", "", 200, `CONTAINER_STATE_RUNNING`},
+			{http.MethodPost, "/v1/containers/alice/snapshots", `{"name": "one"}`, 200, `"name":"one"`},
+			{http.MethodGet, "/v1/containers/alice/metrics", "", 200, `"username":"alice"`},
+			{http.MethodDelete, "/v1/containers/alice", "", 400, `is running`},
+			{http.MethodDelete, "/v1/containers/alice?force=true", "", 200, `{}`},
+			{http.MethodGet, "/v1/containers/alice", "", 404, `"reason":"NOT_FOUND"`},
+		} {
+			response, answer := d.Ask(t, client, step.method, step.path, step.body)
+			if response.StatusCode != step.status || !strings.Contains(answer, step.want) || !strings.HasSuffix(answer, "}\n") {
+				t.Errorf("%s %s: %s: %s, want %d with %s", step.method, step.path, response.Status, answer, step.status, step.want)
+			}
+			if response.Header.Get("X-Request-Id") == "" || response.Header.Get("Containarium-Version") != "test" {
+				t.Errorf("%s %s: headers %v", step.method, step.path, response.Header)
+			}
+			checkAnswer(t, response)
+		}
+	}
+}
+
+// TestHTTPErrors: what is wrong with a request is the caller's to read, with the code
+// that HTTP has for it, and never a 500.
+func TestHTTPErrors(t *testing.T) {
+	d := daemontest.Start(t)
+	client := d.HTTPClient(t, d.CA.Client(t, "admin"), true)
+	post(t, d, client, "/v1/containers", `{"username": "alice", "noWait": true}`)
+	for name, ask := range map[string]struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		"bad JSON, with the place":    {http.MethodPost, "/v1/containers", "{\n \"username\": alice}", 400, "line 2:14"},
+		"JSON that ends too early":    {http.MethodPost, "/v1/containers", "{\n \"username\":", 400, "line 2:13"},
+		"an unknown field":            {http.MethodPost, "/v1/containers", `{"user": "alice"}`, 400, `line 1:2): unknown field \"user\"`},
+		"a field of another type":     {http.MethodPost, "/v1/containers", `{"username": 7}`, 400, "line 1:14"},
+		"all that is wrong":           {http.MethodPost, "/v1/containers", `{"username": "A", "image": "a b"}`, 400, `"field":"image"`},
+		"of a stream":                 {http.MethodPost, "/v1/containers:stream", `{"username": "A"}`, 400, `"field":"create.username"`},
+		"an unknown parameter":        {http.MethodGet, "/v1/containers?state=x", "", 400, `no query parameter \"state\"`},
+		"what the path says":          {http.MethodGet, "/v1/containers/alice?username=bob", "", 400, `no query parameter \"username\"`},
+		"a value that is none":        {http.MethodGet, "/v1/containers?states=running", "", 400, "none of CONTAINER_STATE_CREATING, "},
+		"a body where none is":        {http.MethodDelete, "/v1/containers/alice", `{"force":true}`, 400, "takes no body"},
+		"a body that is too long":     {http.MethodPost, "/v1/containers", `{"username":"` + strings.Repeat("a", 300<<10) + `"}`, 413, "more than 262144 bytes"},
+		"nobody there":                {http.MethodGet, "/v1/containers/carol", "", 404, "carol has no container"},
+		"no such path":                {http.MethodGet, "/v1/container", "", 404, "/openapi.json has what there is"},
+		"no such method":              {http.MethodPut, "/v1/containers", "{}", 405, "takes no PUT"},
+		"there already":               {http.MethodPost, "/v1/containers", `{"username": "alice"}`, 409, `"code":6`},
+		"not now":                     {http.MethodDelete, "/v1/containers/alice", "", 400, `"code":9`},
+		"not here":                    {http.MethodGet, "/v1/certificates", "", 501, `"code":12`},
+		"a deadline that is none":     {http.MethodGet, "/v1/containers", "", 400, "grpc-timeout"},
+		"a deadline that is over now": {http.MethodGet, "/v1/system", "", 504, `"code":4`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(d.Audit(t))
+			timeout := map[string]string{"a deadline that is none": "soon", "a deadline that is over now": "1n"}[name]
+			change := with()
+			if timeout != "" {
+				change = with("Grpc-Timeout", timeout)
+			}
+			response, answer := d.Ask(t, client, ask.method, ask.path, ask.body, change)
+			if response.StatusCode != ask.status || !strings.Contains(answer, ask.want) {
+				t.Errorf("%s: %s, want %d with %s", response.Status, answer, ask.status, ask.want)
+			}
+			var status struct {
+				Code    int
+				Message string
+			}
+			if err := json.Unmarshal([]byte(answer), &status); err != nil || status.Code == 0 || status.Message == "" || response.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("not a google.rpc.Status: %v: %s", err, answer)
+			}
+			records := d.Audit(t)
+			last := records[len(records)-1]
+			if len(records) != before+1 || last.CN != "admin" || last.Code == "OK" || response.Header.Get("X-Request-Id") != last.RequestID {
+				t.Errorf("it left %d audit lines, the last %+v", len(records)-before, last)
+			}
+		})
+	}
+}
+
+// TestHTTPRate: who asks too often is told when to ask again, whatever they ask.
+func TestHTTPRate(t *testing.T) {
+	d := daemontest.Start(t, func(c *config.File) { c.Limits.Rate, c.Limits.Burst = 1, 10 })
+	client := d.HTTPClient(t, d.CA.Client(t, "admin"), true)
+	for _, path := range []string{"/v1/whoami", "/v1/nothing", "/healthz"} {
+		var response daemontest.Answer
+		for n := 0; n < 1000 && response.StatusCode != http.StatusTooManyRequests; n++ {
+			response, _ = d.Ask(t, client, http.MethodGet, path, "")
+		}
+		if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" {
+			t.Errorf("a thousand of %s: %s, Retry-After %q", path, response.Status, response.Header.Get("Retry-After"))
+		}
+	}
+}
+
+// TestHTTPBadCallers: who is nobody to gRPC is nobody here, at the handshake.
+func TestHTTPBadCallers(t *testing.T) {
+	d := daemontest.Start(t)
+	bad := d.CA.Bad(t)
+	bad["no certificate"] = pkitest.Pair{}
+	for what, pair := range bad {
+		for _, http2 := range []bool{false, true} {
+			client := d.HTTPClient(t, pair, http2)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.URL+"/healthz", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response, err := client.Do(request); err == nil {
+				_ = response.Body.Close()
+				t.Errorf("%s: %s", what, response.Status)
+			}
+		}
+	}
+	old := d.CA.ClientConfig(d.CA.Client(t, "admin"))
+	old.MaxVersion = tls.VersionTLS12
+	conn, err := (&tls.Dialer{Config: old}).DialContext(t.Context(), "tcp", strings.TrimPrefix(d.URL, "https://"))
+	if err == nil {
+		_ = conn.Close()
+		t.Error("TLS 1.2 is let in")
+	}
+	if records := d.Audit(t); len(records) > 0 {
+		t.Errorf("a refused caller reached the interceptors: %+v", records)
+	}
+	daemontest.Wait(t, "the reasons in the audit log", func() bool {
+		reasons := ""
+		for _, r := range d.Events(t) {
+			reasons += r.Reason
+		}
+		return strings.Contains(reasons, "didn't provide a certificate") && strings.Contains(reasons, "expired")
+	})
+}
+
+// TestHTTPRevoked: a certificate that is revoked ends the connection that it made.
+func TestHTTPRevoked(t *testing.T) {
+	ca := pkitest.New(t)
+	d := daemontest.StartWith(t, daemontest.Options{CA: ca, CRLs: ca.CRL(t)})
+	thief := ca.Client(t, "admin")
+	client := d.HTTPClient(t, thief, true)
+	lines := watch(t, d, client, typeNDJSON)
+	lines.until(t, "SYNCED")
+	d.Revoke(t, thief)
+	lines.until(t, `"reason":"REVOKED"`)
+	lines.ends(t)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.URL+"/v1/whoami", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response, err := client.Do(request); err == nil {
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusUnauthorized {
+			t.Errorf("a revoked certificate: %s", response.Status)
+		}
+	}
+}
+
+const typeNDJSON, typeEvents = "application/x-ndjson", "text/event-stream"
+
+// lines are those of an answer that goes on.
+type lines struct {
+	body    io.ReadCloser
+	scanner *bufio.Scanner
+}
+
+// watch begins a watch, of the media type, and hangs up when the test ends.
+func watch(t *testing.T, d *daemontest.Daemon, client *http.Client, accept string, change ...func(*http.Request)) *lines {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.URL+"/v1/containers:watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", accept)
+	for _, f := range change {
+		f(request)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != accept {
+		t.Fatalf("%s of %s, want %s", response.Status, got, accept)
+	}
+	return &lines{response.Body, bufio.NewScanner(response.Body)}
+}
+
+// until returns the lines up to the one that has the text.
+func (l *lines) until(t *testing.T, text string) (read []string) {
+	t.Helper()
+	late := time.AfterFunc(time.Minute, func() { _ = l.body.Close() })
+	defer late.Stop()
+	for l.scanner.Scan() {
+		read = append(read, l.scanner.Text())
+		if strings.Contains(l.scanner.Text(), text) {
+			return read
+		}
+	}
+	t.Fatalf("it ended without %s: %v: %q", text, l.scanner.Err(), read)
+	return nil
+}
+
+// ends reads to the end, which must come.
+func (l *lines) ends(t *testing.T) {
+	t.Helper()
+	late := time.AfterFunc(time.Minute, func() {
+		t.Error("the stream goes on")
+		_ = l.body.Close()
+	})
+	defer late.Stop()
+	_, _ = io.Copy(io.Discard, l.body)
+}
+
+// TestHTTPStreams: each message comes when it is sent, as a line or as an event, and
+// a browser resumes where it was.
+func TestHTTPStreams(t *testing.T) {
+	d := daemontest.Start(t)
+	for _, http2 := range []bool{false, true} {
+		client := d.HTTPClient(t, d.CA.Client(t, "admin"), http2)
+		plain, seen := watch(t, d, client, typeNDJSON), watch(t, d, client, typeEvents)
+		for _, stream := range []*lines{plain, seen} {
+			stream.until(t, "SYNCED")
+		}
+		post(t, d, client, "/v1/containers", `{"username": "alice", "noWait": true}`)
+		for _, line := range plain.until(t, "alice") {
+			if !strings.HasPrefix(line, `{"result":{"change":"WATCH_CHANGE_`) {
+				t.Errorf("a line of the stream: %s", line)
+			}
+		}
+		seen.until(t, "alice")
+		var id string
+		for _, line := range seen.until(t, "SYNCED") {
+			if after, ok := strings.CutPrefix(line, "id: "); ok {
+				id = after
+			}
+		}
+		resumed := watch(t, d, client, typeEvents, with("Last-Event-ID", id))
+		if first := resumed.until(t, "data: "); strings.Contains(strings.Join(first, "\n"), "RESET") {
+			t.Errorf("resumed from %q it begins anew: %q", id, first)
+		}
+		d.Ask(t, client, http.MethodDelete, "/v1/containers/alice?force=true", "")
+		resumed.until(t, "WATCH_CHANGE_GONE")
+	}
+	client := d.HTTPClient(t, d.CA.Client(t, "admin"), true)
+	answer := post(t, d, client, "/v1/containers:stream", `{"username": "bob", "noWait": true}`)
+	if first, last, _ := strings.Cut(answer, "\n"); !strings.Contains(first, "CREATE_STAGE_IMAGE") || !strings.Contains(last, `"percent":100`) {
+		t.Errorf("a create as a stream: %s", answer)
+	}
+	if answer = post(t, d, client, "/v1/images:prepare", `{}`); !strings.Contains(answer, `"result":{`) {
+		t.Errorf("a preparation as a stream: %s", answer)
+	}
+}
+
+// TestHTTPStopsWithTheDaemon: streams end, and a stop waits for nobody.
+func TestHTTPStopsWithTheDaemon(t *testing.T) {
+	d := daemontest.Start(t)
+	stream := watch(t, d, d.HTTPClient(t, d.CA.Client(t, "admin"), true), typeNDJSON)
+	stream.until(t, "SYNCED")
+	if err := d.Stop(); err != nil {
+		t.Error(err)
+	}
+	stream.until(t, "SHUTTING_DOWN")
+	stream.ends(t)
+}
+
+// TestHTTPHealth: alive is not ready.
+func TestHTTPHealth(t *testing.T) {
+	d := daemontest.Start(t, func(c *config.File) { c.Limits.Rate, c.Limits.Burst = 1000, 1000 })
+	client := d.HTTPClient(t, d.CA.Client(t, "guest"), true)
+	ready := func() (bool, string) {
+		response, answer := d.Ask(t, client, http.MethodGet, "/readyz", "")
+		return response.StatusCode == http.StatusOK, answer
+	}
+	eventually(t, "ready", func() bool { ok, _ := ready(); return ok })
+	d.Sim.Down()
+	eventually(t, "not ready without Incus", func() bool {
+		ok, answer := ready()
+		return !ok && strings.Contains(answer, `"incus":"Incus does not answer"`)
+	})
+	if response, answer := d.Ask(t, client, http.MethodGet, "/healthz", ""); response.StatusCode != http.StatusOK || answer != "ok\n" {
+		t.Errorf("alive without Incus: %s %s", response.Status, answer)
+	}
+	if err := d.Sim.Up(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "ready again", func() bool { ok, _ := ready(); return ok })
+}

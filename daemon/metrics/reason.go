@@ -1,0 +1,53 @@
+package metrics
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/footprintai/containarium/pki/live"
+)
+
+// Reason is a word for what came of a handshake: "ok", or why the connection was
+// refused. What it does not know is "other".
+func Reason(err error) string {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, live.ErrRevoked):
+		return "revoked"
+	case errors.Is(err, live.ErrStale):
+		return "revocation_unknown"
+	case errors.Is(err, live.ErrOtherCA), isA[x509.UnknownAuthorityError](err):
+		return "unknown_ca"
+	case errors.Is(err, live.ErrExpired), expired(err):
+		return "expired"
+	case isA[x509.CertificateInvalidError](err):
+		return "not_a_client" // the wrong use, or a name that is not allowed
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
+		return "ended"
+	case strings.Contains(err.Error(), "client didn't provide a certificate"): // crypto/tls has no type for it
+		return "no_certificate"
+	case isA[tls.RecordHeaderError](err), isA[tls.AlertError](err), strings.HasPrefix(err.Error(), "tls: "), strings.HasPrefix(err.Error(), "remote error: tls: "):
+		return "protocol"
+	}
+	return "other"
+}
+
+func expired(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
+}
+
+func isA[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
