@@ -125,6 +125,7 @@ func setup(t *testing.T, env *testscript.Env) error {
 		"CONTAINARIUM_SERVER": d.Address,
 		"CERTS":               certs,
 		"ADDRESS":             d.Address,
+		"HTTP":                d.URL,
 		"FREE_ADDRESS":        free,
 		"INCUS":               d.Sim.Socket(),
 		"SSH_PORT":            strconv.Itoa(d.Sim.SSHPort()),

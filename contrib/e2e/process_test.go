@@ -91,6 +91,8 @@ address = %q
 cert = %q
 key  = %q
 ca   = %q
+[http]
+address = %q
 [policy]
 file = %q
 [audit]
@@ -107,7 +109,7 @@ group   = %q
 home    = %q
 address = %q
 host_keys = %q
-`, s.address, issued("jump-1", "tls.crt"), issued("jump-1", "tls.key"), issued("jump-1", "ca.crt"), policy,
+`, s.address, issued("jump-1", "tls.crt"), issued("jump-1", "tls.key"), issued("jump-1", "ca.crt"), s.http, policy,
 		auditLog, s.socket, siteName, profile, s.image, siteGroup, homes, s.jump, filepath.Join(siteDir, "ssh_host_key.pub")), 0o600)
 }
 

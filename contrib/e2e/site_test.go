@@ -46,10 +46,10 @@ type site struct {
 	socket string
 	driver string
 	image  string
-	// address is the daemon's, jump the sshd's, HOST:PORT.
-	address, jump string
-	jumpKey       string // the sshd's host key, as type and base64
-	daemon, sshd  *process
+	// address is the daemon's, http that of its HTTP port, jump the sshd's, HOST:PORT.
+	address, http, jump string
+	jumpKey             string // the sshd's host key, as type and base64
+	daemon, sshd        *process
 
 	mu         sync.Mutex
 	identities map[string]bool // those that the CA has issued
@@ -95,6 +95,9 @@ func newSite() (*site, error) {
 	}
 	var err error
 	if s.address, err = freeport.Address("127.0.0.1"); err != nil {
+		return nil, err
+	}
+	if s.http, err = freeport.Address("127.0.0.1"); err != nil {
 		return nil, err
 	}
 	if err := s.configure("default"); err != nil {

@@ -11,8 +11,9 @@
 # Settings, by environment:
 #   QUICKSTART_MODE   auto | incus | simulator: auto takes Incus where this
 #                     machine can have one   (auto)
-#   QUICKSTART_PORT, QUICKSTART_SSH_PORT   where the daemon and the jump host's
-#                     sshd listen on 127.0.0.1   (50051, 2222)
+#   QUICKSTART_PORT, QUICKSTART_HTTP_PORT, QUICKSTART_SSH_PORT   where the daemon,
+#                     its HTTP port and the jump host's sshd listen on 127.0.0.1
+#                     (50051, 8443, 2222)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 umask 022
@@ -20,6 +21,7 @@ ROOT=$PWD
 DIR=$ROOT/.quickstart
 MODE=${QUICKSTART_MODE:-auto}
 PORT=${QUICKSTART_PORT:-50051}
+HTTP_PORT=${QUICKSTART_HTTP_PORT:-8443}
 SSH_PORT=${QUICKSTART_SSH_PORT:-2222}
 # The mark of everything outside of .quickstart/.
 export NAME=containarium-quickstart
@@ -63,6 +65,7 @@ up() {
 	run containarium whoami
 	a_container
 	a_denied_call
+	over_http
 	farewell $((SECONDS - start))
 }
 
@@ -173,11 +176,22 @@ a_denied_call() {
 	tail -n 1 "$DIR/audit.log"
 }
 
+# The same call over HTTP, where there is a curl.
+over_http() {
+	local issued=.quickstart/pki/issued/ops-laptop
+	CURL="curl --cert $issued/tls.crt --key $issued/tls.key --cacert $issued/ca.crt https://127.0.0.1:$HTTP_PORT"
+	command -v curl >/dev/null || return 0
+	say "The same by HTTP and JSON, with the same certificate; /docs is a page for a browser"
+	# shellcheck disable=SC2086 # words
+	run $CURL/v1/whoami || die "the HTTP port does not answer"
+}
+
 farewell() {
 	say "All of it works, after $1 s. To go on, in this folder:"
 	cat <<-END
 		$ . .quickstart/env
 		$ $SSH
+		$ $CURL/v1/containers
 		$ containarium pki renew
 		$ containarium --help
 		$ make quickstart-down

@@ -97,6 +97,8 @@ start_daemon() {
 		key  = "pki/issued/jump-1/tls.key"
 		ca   = "pki/issued/jump-1/ca.crt"
 		crl  = "pki/issued/jump-1/crl.pem"
+		[http]
+		address = "127.0.0.1:$HTTP_PORT"
 		[ca]
 		dir = "pki"
 		[policy]
@@ -122,6 +124,7 @@ start_daemon() {
 		stop daemon .quickstart/daemon.toml
 	fi
 	! listening "$PORT" || die "something listens on 127.0.0.1:$PORT already; QUICKSTART_PORT takes another port"
+	! listening "$HTTP_PORT" || die "something listens on 127.0.0.1:$HTTP_PORT already; QUICKSTART_HTTP_PORT takes another port"
 	echo "$now" >"$DIR/daemon.sum"
 	printf '$ %s\n' "containarium daemon --config .quickstart/daemon.toml &"
 	background daemon "$ROOT/bin/containarium" daemon --config "$DIR/daemon.toml"

@@ -11,7 +11,7 @@ fi
 unset NAME INCUS_DIR BRIDGE SUBNET ALIAS
 # The tests take their site down and up; what was installed for it goes at the end.
 trap 'NAME=containarium-e2e contrib/incus/incus.sh down >/dev/null' EXIT
-contrib/incus/incus.sh packages openssh-server openssh-client rsync
+contrib/incus/incus.sh packages openssh-server openssh-client rsync curl
 race=()
 ! command -v "$(go env CC)" >/dev/null || race=(-race)
 args=(-tags e2e "${race[@]}" -count=1 -timeout 40m)

@@ -7,9 +7,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"io"
-	"mime"
 	"net/http"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -33,24 +31,13 @@ func OpenAPI() http.Handler { return newFile(typeJSON, openapi, nil) }
 
 // Docs serves the page that shows it to people, below /docs/, with all that it needs.
 func Docs() http.Handler {
-	files := map[string]http.Handler{}
-	for name, packed := range map[string]bool{"index.html": false, "rapidoc-min.js": true} {
-		stored := "assets/" + name
-		if packed {
-			stored += ".gz"
-		}
-		data, err := assets.ReadFile(stored)
-		if err != nil {
-			panic(err) // it was there when this was built
-		}
-		media := mime.TypeByExtension(path.Ext(name))
-		if packed {
-			files["/docs/"+name] = newFile(media, unpack(data), data)
-			continue
-		}
-		files["/docs/"+name] = newFile(media, data, nil)
+	page, script := asset("index.html"), asset("rapidoc-min.js.gz")
+	index := newFile("text/html; charset=utf-8", page, nil)
+	files := map[string]http.Handler{
+		"/docs/":               index,
+		"/docs/index.html":     index,
+		"/docs/rapidoc-min.js": newFile("text/javascript; charset=utf-8", unpack(script), script),
 	}
-	files["/docs/"] = files["/docs/index.html"]
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		file := files[r.URL.Path]
 		if file == nil {
@@ -60,6 +47,14 @@ func Docs() http.Handler {
 		w.Header().Set("Content-Security-Policy", docsPolicy)
 		file.ServeHTTP(w, r)
 	})
+}
+
+func asset(name string) []byte {
+	data, err := assets.ReadFile("assets/" + name)
+	if err != nil {
+		panic(err) // it was there when this was built
+	}
+	return data
 }
 
 func unpack(packed []byte) []byte {
