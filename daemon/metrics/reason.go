@@ -36,10 +36,21 @@ func Reason(err error) string {
 		return "ended"
 	case strings.Contains(err.Error(), "client didn't provide a certificate"): // crypto/tls has no type for it
 		return "no_certificate"
-	case isA[tls.RecordHeaderError](err), isA[tls.AlertError](err), strings.HasPrefix(err.Error(), "tls: "), strings.HasPrefix(err.Error(), "remote error: tls: "):
+	case isA[tls.RecordHeaderError](err), isA[tls.AlertError](err), spokeOtherwise(err):
 		return "protocol"
 	}
 	return "other"
+}
+
+// spokeOtherwise knows the errors of crypto/tls and of gRPC's credentials, which asks for
+// HTTP/2, by how they begin: they have no types.
+func spokeOtherwise(err error) bool {
+	for _, prefix := range []string{"tls: ", "remote error: tls: ", "credentials: "} {
+		if strings.HasPrefix(err.Error(), prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 func expired(err error) bool {

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"crypto/x509"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,30 +117,6 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-func (c collection) trust(g *intercept.Generation, now time.Time) {
-	c.gauge(generation, float64(g.Number))
-	c.certificate("server", g.Trust.Pair.Leaf)
-	for _, der := range g.Trust.Pair.Certificate[1:] {
-		if above, err := x509.ParseCertificate(der); err == nil { // it was checked when it was loaded
-			c.certificate("intermediate", above)
-		}
-	}
-	for _, root := range g.Trust.Roots {
-		c.certificate("root", root)
-	}
-	c.gauge(revocation, truth(g.Trust.CRLs != nil))
-	for _, list := range g.Trust.CRLs.Lists(now) {
-		// A rollover has two issuers of one name: the key tells them apart.
-		issuer := list.Issuer + " " + list.KeyID
-		c.gauge(nextUpdate, float64(list.NextUpdate.Unix()), issuer)
-		c.gauge(crlBad, truth(list.Problem != nil), issuer)
-	}
-}
-
-func (c collection) certificate(kind string, cert *x509.Certificate) {
-	c.gauge(expiry, float64(cert.NotAfter.Unix()), kind, cert.Subject.CommonName, cert.SerialNumber.Text(16))
 }
 
 func (c collection) connections(n limit.Counts) {
