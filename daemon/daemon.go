@@ -25,6 +25,7 @@ import (
 	"github.com/footprintai/containarium/daemon/metrics"
 	"github.com/footprintai/containarium/daemon/notify"
 	"github.com/footprintai/containarium/daemon/service"
+	"github.com/footprintai/containarium/daemon/traces"
 	"github.com/footprintai/containarium/daemon/trust"
 	"github.com/footprintai/containarium/incusx"
 	"github.com/footprintai/containarium/pki/live"
@@ -87,6 +88,7 @@ type Daemon struct {
 	listener  *limit.Listener
 	https     *httpsServer // nil where HTTP is off
 	metrics   *metrics.Metrics
+	traces    *traces.Traces // nil where there are none
 	audit     *audit.Log
 	// problem is what was wrong with the revocation lists at the last look, expired
 	// whether the server certificate was.
@@ -128,11 +130,14 @@ func New(config *config.Config, options Options) (*Daemon, error) {
 	}
 	current := d.generations.current.Load
 	d.metrics = d.newMetrics(options.Version)
+	if d.traces, err = d.newTraces(options.Version); err != nil {
+		return nil, errors.Join(err, d.audit.Close())
+	}
 	d.calls, err = intercept.New(draining, intercept.Config{
 		Current: current, Audit: d.audit, MustAudit: config.Audit.OnError != "warn", Log: d.log, Now: d.now, Version: options.Version,
 		// The real clock: a rate is one of the load there is.
 		Rate: limit.NewRate(config.Limits.Rate, config.Limits.Burst, time.Now), Turns: limit.NewTurns(),
-		Observe: d.metrics.Call,
+		Observe: d.metrics.Call, Tracer: d.traces.Tracer(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, d.audit.Close())
@@ -263,6 +268,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Wait()
 	d.drain()
 	d.giveUp()
+	if err := d.traces.Close(); err != nil {
+		d.log.WithError(err).Warn("the last traces are lost")
+	}
 	return errors.Join(err, d.audit.Close())
 }
 

@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/footprintai/containarium/daemon/limit"
 	"github.com/footprintai/containarium/daemon/metrics"
+	"github.com/footprintai/containarium/daemon/traces"
 )
 
 // newMetrics returns the numbers of this daemon, which are read when it is complete.
@@ -24,6 +27,17 @@ func (d *Daemon) newMetrics(version string) *metrics.Metrics {
 		Checks: d.readiness.checks,
 		Now:    d.now,
 	}, d.log)
+}
+
+// newTraces returns nil where the configuration names no collector.
+func (d *Daemon) newTraces(version string) (*traces.Traces, error) {
+	c := d.config.Traces
+	if c.Endpoint == "" {
+		return nil, nil
+	}
+	return traces.New(context.Background(), traces.Config{
+		Endpoint: c.Endpoint, CA: c.CA, Cert: c.Cert, Key: c.Key, Sample: c.Sample, Version: version, Log: d.log,
+	})
 }
 
 // Metrics are the numbers, for who asks for them without HTTP.

@@ -73,7 +73,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	for _, path := range []*string{
 		&config.Server.Cert, &config.Server.Key, &config.Server.CA, &config.Server.CRL,
 		&config.TLS.ClientCert, &config.TLS.ClientKey, &config.CA.Dir, &config.CA.PassphraseFile,
-		&config.Policy.File, &config.Audit.File, &config.Incus.Socket, &config.Jump.Home, &config.Jump.HostKeys,
+		&config.Traces.CA, &config.Traces.Cert, &config.Traces.Key, &config.Policy.File, &config.Audit.File, &config.Incus.Socket, &config.Jump.Home, &config.Jump.HostKeys,
 	} {
 		if path == &config.Audit.File && (*path == "-" || *path == "journal") {
 			continue
@@ -109,6 +109,7 @@ func (c *checker) file(f *File) logrus.Level {
 	}
 	c.duration("server", "drain_timeout", f.Server.DrainTimeout, minDrain, maxDrain)
 	c.trust(f)
+	c.traces(&f.Traces)
 	c.must(f.Policy.File != "", "policy", "file", "must name a file")
 	c.must(f.Audit.File != "", "audit", "file", `must name a file, or be "-" for standard output or "journal" for journald`)
 	c.must(f.Audit.OnError == "refuse" || f.Audit.OnError == "warn", "audit", "on_error", "must be refuse or warn")
@@ -157,6 +158,15 @@ func (c *checker) trust(f *File) {
 		c.must(f.CA.Dir == "", "tls", "trust_from", "must be empty where this daemon hosts the CA ([ca] dir)")
 	}
 	c.must(f.CA.PassphraseFile == "" || f.CA.Dir != "", "ca", "passphrase_file", "opens nothing without [ca] dir")
+}
+
+func (c *checker) traces(f *Traces) {
+	c.must(f.Sample > 0 && f.Sample <= 1, "traces", "sample", "must be above 0, and at most 1")
+	c.must((f.Cert == "") == (f.Key == ""), "traces", "cert", "and key are a pair: give both or none")
+	if f.Endpoint != "" {
+		c.address("traces", "endpoint", f.Endpoint, true)
+		c.must(f.CA != "", "traces", "ca", "must name a file with the roots of the collector's certificate")
+	}
 }
 
 func (c *checker) containers(f *Containers) {

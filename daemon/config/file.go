@@ -17,6 +17,7 @@ type File struct {
 	Audit      Audit      `toml:"audit"`
 	Limits     Limits     `toml:"limits"`
 	Log        Log        `toml:"log"`
+	Traces     Traces     `toml:"traces"`
 	Incus      Incus      `toml:"incus"`
 	Containers Containers `toml:"containers"`
 	Images     Images     `toml:"images"`
@@ -97,6 +98,20 @@ type Log struct {
 	Level string `toml:"level"`
 	// Format is text or json.
 	Format string `toml:"format"`
+}
+
+// Traces is where a span of each call goes, if anywhere.
+type Traces struct {
+	// Endpoint is the HOST:PORT of a collector that takes OTLP over gRPC; empty means
+	// that there are no spans.
+	Endpoint string `toml:"endpoint"`
+	// CA are the roots of its certificate; Cert and Key are who this daemon is to it, and
+	// may be empty.
+	CA   string `toml:"ca"`
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+	// Sample is the share of calls that have a span, above 0 to 1.
+	Sample float64 `toml:"sample"`
 }
 
 // Incus says which part of which Incus the containers are in.
@@ -180,6 +195,7 @@ func Defaults() File {
 		Audit:  Audit{File: "/var/log/containarium/audit.log", OnError: "refuse"},
 		Limits: Limits{Rate: limit.Rate, Burst: limit.Burst},
 		Log:    Log{Level: "info", Format: "text"},
+		Traces: Traces{Sample: 1},
 		Incus: Incus{
 			Socket:  "/var/lib/incus/unix.socket",
 			Project: "default",

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -62,6 +63,8 @@ type Config struct {
 	// Observe is told of each call that is over: its audit record, whether there is such
 	// a method, and whether it answers with a stream. Nil where nobody counts.
 	Observe func(record *audit.Record, known, streams bool)
+	// Tracer makes a span of each call; nil makes none.
+	Tracer trace.Tracer
 }
 
 // Interceptor holds what every call is decided by.
@@ -184,6 +187,8 @@ type call struct {
 	// hold keeps the connection from being read from for a while; nil where nobody
 	// can.
 	hold func(time.Duration)
+	// span is nil where calls have none.
+	span trace.Span
 }
 
 // callKey is the context key of the call that was let in.
@@ -212,11 +217,13 @@ func (c *call) log() logrus.FieldLogger {
 
 // end writes the audit line, whatever became of the call.
 func (c *call) end(err error) {
-	c.record.Code = status.Code(err).String()
+	code := status.Code(err)
+	c.record.Code = code.String()
 	c.record.DurationMS = float64(c.Now().Sub(c.record.Time).Microseconds()) / 1000
 	if c.Observe != nil {
 		c.Observe(&c.record, c.known, c.method.streams)
 	}
+	c.endSpan(code)
 	if err := c.Audit.Write(c.record); err != nil {
 		c.log().WithError(err).Error("the audit line of a call is lost")
 	}

@@ -27,6 +27,7 @@ func (i *Interceptor) tap(ctx context.Context, info *tap.Info) (context.Context,
 // like everything else.
 func (i *Interceptor) Begin(ctx context.Context, fullMethod string) (_ context.Context, err error) {
 	c := i.begin(ctx, fullMethod)
+	ctx = c.startSpan(ctx)
 	defer func() {
 		if err != nil {
 			c.end(err)
