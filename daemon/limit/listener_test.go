@@ -69,6 +69,19 @@ func TestMaxConnectionsPerAddress(t *testing.T) {
 
 // TestHandshakesOfOneAddress: 10,000 half-open connections of one address take
 // its share and no more, and everybody else gets in.
+// Listeners that are beside each other have one set of bounds.
+func TestBeside(t *testing.T) {
+	k := newKit(t, Config{Connections: 100, PerAddress: 10})
+	other := &kit{Listener: k.Beside(newNetwork()), clock: k.clock, t: t, logs: k.logs}
+	var conns []*Conn
+	for range 6 {
+		conns = append(conns, k.known(alice), other.known(alice))
+	}
+	k.want(Counts{Open: 10, Accepted: 10, AddressFull: 2})
+	other.want(Counts{Open: 10, Accepted: 10, AddressFull: 2})
+	k.drain(conns...)
+}
+
 func TestHandshakesOfOneAddress(t *testing.T) {
 	k := newKit(t, Config{newPerSecond: 1_000_000, newBurst: 1_000_000})
 	var conns []*Conn
