@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	"github.com/footprintai/containarium/daemon/config"
 	"github.com/footprintai/containarium/daemon/daemontest"
+	"github.com/footprintai/containarium/incusx/incustest"
 	"github.com/footprintai/containarium/pki/pkitest"
 )
 
@@ -324,4 +327,41 @@ func TestHTTPHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "ready again", func() bool { ok, _ := ready(); return ok })
+	// Incus answers, but what it has can not be read.
+	clear := d.Sim.Fail(incustest.Fault{Method: http.MethodGet, Path: "/1.0/instances", Status: http.StatusInternalServerError, Message: "no"})
+	d.Sim.HangUp()
+	eventually(t, "not ready without the containers", func() bool {
+		ok, answer := ready()
+		return !ok && strings.Contains(answer, `"cache":"the containers are being read`) && strings.Contains(answer, `"incus":"ok"`)
+	})
+	clear()
+	eventually(t, "ready with them", func() bool { ok, _ := ready(); return ok })
+	// The same over gRPC.
+	health := healthpb.NewHealthClient(d.Dial(t, "guest"))
+	for service, want := range map[string]healthpb.HealthCheckResponse_ServingStatus{
+		"": healthpb.HealthCheckResponse_SERVING, "readiness": healthpb.HealthCheckResponse_SERVING, "liveness": healthpb.HealthCheckResponse_SERVING,
+	} {
+		if response, err := health.Check(t.Context(), &healthpb.HealthCheckRequest{Service: service}); err != nil || response.GetStatus() != want {
+			t.Errorf("%q: %v, %v", service, response.GetStatus(), err)
+		}
+	}
+	d.Sim.Down()
+	eventually(t, "alive and not ready over gRPC", func() bool {
+		readiness, err := health.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "readiness"})
+		liveness, also := health.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "liveness"})
+		return err == nil && also == nil && readiness.GetStatus() == healthpb.HealthCheckResponse_NOT_SERVING && liveness.GetStatus() == healthpb.HealthCheckResponse_SERVING
+	})
+}
+
+// TestHTTPDeniesBeforeItComplains: what is wrong with a body is told to who may send it.
+func TestHTTPDeniesBeforeItComplains(t *testing.T) {
+	d := daemontest.Start(t)
+	response, answer := d.Ask(t, d.HTTPClient(t, d.CA.Client(t, "alice"), true), http.MethodPost, "/v1/containers", `{"bogus":`)
+	if response.StatusCode != http.StatusForbidden || strings.Contains(answer, "line 1") {
+		t.Errorf("%s: %s", response.Status, answer)
+	}
+	records := d.Audit(t)
+	if last := records[len(records)-1]; last.Method != "/containarium.v1.ContainerService/CreateContainer" || last.Decision != "deny" || last.Code != "PermissionDenied" {
+		t.Errorf("audit %+v", last)
+	}
 }

@@ -1,12 +1,11 @@
 package metrics
 
 import (
-	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -30,16 +29,23 @@ func Reason(err error) string {
 		return "expired"
 	case isA[x509.CertificateInvalidError](err):
 		return "not_a_client" // the wrong use, or a name that is not allowed
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
+	case ended(err):
 		return "ended"
 	case strings.Contains(err.Error(), "client didn't provide a certificate"): // crypto/tls has no type for it
 		return "no_certificate"
-	case isA[tls.RecordHeaderError](err), isA[tls.AlertError](err), spokeOtherwise(err):
+	case spokeOtherwise(err):
 		return "protocol"
 	}
 	return "other"
+}
+
+// ended knows how a connection goes, by either end.
+func ended(err error) bool {
+	return slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed}, func(how error) bool {
+		return errors.Is(err, how)
+	})
 }
 
 // spokeOtherwise knows the errors of crypto/tls and of gRPC's credentials, which asks for

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -195,6 +196,28 @@ func TestReasonsAfterHandshakes(t *testing.T) {
 	}
 	if err := h.loaded.Accepts(peer, time.Now().Add(2*time.Hour)); metrics.Reason(err) != "expired" {
 		t.Errorf("%q, want expired: %v", metrics.Reason(err), err)
+	}
+}
+
+// A handshake that is closed to make room for others.
+func TestReasonOfAnEviction(t *testing.T) {
+	h := newHandshakes(t, pkitest.New(t), nil)
+	for port, handshake := range map[string]func(net.Conn) error{"http": h.overHTTP, "grpc": h.overGRPC} {
+		err := h.of(t, func(raw net.Conn) error {
+			go func() { _ = raw.Close() }()
+			return handshake(raw)
+		}, says("", true))
+		if metrics.Reason(err) != "ended" {
+			t.Errorf("%s: %q, want ended: %v", port, metrics.Reason(err), err)
+		}
+	}
+}
+
+// A write to who is gone already, which only a race brings about.
+func TestReasonOfABrokenPipe(t *testing.T) {
+	err := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	if metrics.Reason(err) != "ended" {
+		t.Errorf("%q, want ended: %v", metrics.Reason(err), err)
 	}
 }
 
