@@ -146,14 +146,7 @@ func TestEveryMethodByEveryCallerOverHTTP(t *testing.T) {
 // begin asks, and hangs up when there is a first answer.
 func begin(t *testing.T, d *daemontest.Daemon, client *http.Client, method, path, body string) (status int) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, d.URL+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	response, err := client.Do(request)
+	response, err := client.Do(d.Request(t, method, path, body))
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}

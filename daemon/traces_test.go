@@ -11,7 +11,9 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/footprintai/containarium/contrib/test/freeport"
 	"github.com/footprintai/containarium/daemon/config"
@@ -78,6 +80,10 @@ func TestTraces(t *testing.T) {
 	d.Ask(t, client, http.MethodGet, "/v1/whoami", "", with("traceparent", traceparent))
 	d.Ask(t, client, http.MethodGet, "/v1/system", "") // denied, and in no trace yet
 	d.Ask(t, client, http.MethodGet, "/made-up", "")
+	// One span that is no UTF-8 would take the others of its batch with it.
+	if err := d.Dial(t, "alice").Invoke(t.Context(), "/made.Up/\xff", &pb.WhoAmIRequest{}, &pb.WhoAmIResponse{}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a made up method: %v", err)
+	}
 	if err := d.Stop(); err != nil { // which sends what there is
 		t.Fatal(err)
 	}
@@ -102,7 +108,7 @@ func TestTraces(t *testing.T) {
 			}
 		}
 	}
-	if len(kept.kept) != 4 || names["containarium.v1.AuthService/WhoAmI"] != 2 || names["containarium.v1.ContainerService/GetSystemInfo"] != 1 || names["unknown"] != 1 {
+	if len(kept.kept) != 5 || names["containarium.v1.AuthService/WhoAmI"] != 2 || names["containarium.v1.ContainerService/GetSystemInfo"] != 1 || names["unknown"] != 2 {
 		t.Errorf("spans: %v", names)
 	}
 }

@@ -193,17 +193,7 @@ func TestGRPCurl(t *testing.T) {
 		files := s.files(t, cn)
 		return s.run(t, []string{"CERT=" + files.Cert, "KEY=" + files.Key, "CA=" + files.CA, "GRPCURL=" + grpcurl}, "grpcurl/calls.sh", s.address("jump-1"), "alice", s.key)
 	}
-	r := calls("admin")
-	for _, want := range []string{
-		"I am admin, admin", "there are 0 containers", "alice CONTAINER_STATE_RUNNING 1GiB", "alice CONTAINER_STATE_STOPPED", "deleted alice",
-	} {
-		if !strings.Contains("\n"+r.out, "\n"+want+"\n") {
-			t.Errorf("it does not say %q", want)
-		}
-	}
-	if r.code != 0 || !strings.Contains(r.out, "% CREATE_STAGE_START\n") || !strings.Contains(r.out, "\ncreated alice at 127.") || s.state(t, "jump-1", "alice") != "gone" {
-		t.Errorf("the life of a container: %+v", r)
-	}
+	wantLife(t, s, calls("admin"))
 	// An operator may not delete, and nobody without a role may do anything.
 	for cn, want := range map[string]string{"operator-1": "\nalice CONTAINER_STATE_STOPPED\n", "nobody": ""} {
 		if r := calls(cn); r.code != 64+7 || !strings.HasSuffix("\n"+r.out, want) || !strings.Contains(r.errs, "PermissionDenied") {

@@ -31,9 +31,8 @@ type Answer struct {
 	Header     http.Header
 }
 
-// Ask asks the HTTP port and returns the answer and its body. A body is sent as JSON;
-// each of change may change the request.
-func (d *Daemon) Ask(t testing.TB, client *http.Client, method, path, body string, change ...func(*http.Request)) (Answer, string) {
+// Request is one to the HTTP port. A body is sent as JSON.
+func (d *Daemon) Request(t testing.TB, method, path, body string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, d.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -42,6 +41,14 @@ func (d *Daemon) Ask(t testing.TB, client *http.Client, method, path, body strin
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	return request
+}
+
+// Ask asks the HTTP port and returns the answer and its body. Each of change may
+// change the request.
+func (d *Daemon) Ask(t testing.TB, client *http.Client, method, path, body string, change ...func(*http.Request)) (Answer, string) {
+	t.Helper()
+	request := d.Request(t, method, path, body)
 	for _, f := range change {
 		f(request)
 	}
