@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -200,7 +201,7 @@ func (i *Interceptor) begin(ctx context.Context, fullMethod string) *call {
 	c.record = audit.Record{
 		Time:      i.Now().UTC(),
 		RequestID: rand.Text(),
-		Method:    fullMethod,
+		Method:    strings.ToValidUTF8(fullMethod, "\uFFFD"), // no span and no answer can hold what is not
 		Action:    c.method.Action,
 		Decision:  "deny", // until authorize says otherwise
 	}

@@ -5,14 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -63,10 +60,9 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 	if err != nil {
 		return nil, fmt.Errorf("traces: %w", err)
 	}
-	otel.SetErrorHandler(&complainer{log: c.Log}) // the SDK has no other way to say that
 	hostname, _ := os.Hostname()
 	return &Traces{sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exporter),
+		sdktrace.WithBatcher(&complainer{SpanExporter: exporter, log: c.Log}),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(c.Sample))),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "containarium"), attribute.String("service.version", c.Version), attribute.String("host.name", hostname),
@@ -96,30 +92,31 @@ func (c Config) tls() (*tls.Config, error) {
 	if c.Cert != "" {
 		return live.Files{Cert: c.Cert, Key: c.Key, CA: c.CA}.ClientConfig()
 	}
-	data, err := os.ReadFile(c.CA)
+	certs, err := live.ReadCertificates(c.CA)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(data) {
-		return nil, errors.New(c.CA + " has no certificate")
+	for _, cert := range certs {
+		roots.AddCert(cert)
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}, nil
 }
 
-// complainer logs what goes wrong with spans, not each time.
+// complainer is an exporter that logs what goes wrong with spans, not each time. The
+// SDK would tell a handler that the whole process shares.
 type complainer struct {
+	sdktrace.SpanExporter
 	log  logrus.FieldLogger
-	mu   sync.Mutex
-	last time.Time
+	last time.Time // nobody exports two batches at once
 }
 
-// Handle implements otel.ErrorHandler.
-func (c *complainer) Handle(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); now.Sub(c.last) >= complainEvery {
+// ExportSpans implements sdktrace.SpanExporter.
+func (c *complainer) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := c.SpanExporter.ExportSpans(ctx, spans)
+	if now := time.Now(); err != nil && now.Sub(c.last) >= complainEvery {
 		c.last = now
 		c.log.WithError(err).Warn("traces are lost: the collector does not take them")
 	}
+	return nil
 }
