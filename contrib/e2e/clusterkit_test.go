@@ -244,11 +244,12 @@ func (c *cluster) daemon(t *testing.T, m *clusterMember, accounts bool) *site {
 	file := filepath.Join(siteDir, "cluster-"+m.name+".toml")
 	text := string(config)
 	for old, new := range map[string]string{
-		c.site.address:                         address,
-		auditLog:                               auditLog + "-" + m.name,
-		c.site.socket:                          m.socket(),
-		fmt.Sprintf("project = %q", siteName):  fmt.Sprintf("project = %q", clusterProject),
-		fmt.Sprintf("group   = %q", siteGroup): fmt.Sprintf("accounts = %t\ngroup   = %q", accounts, clusterGroup),
+		c.site.address:                           address,
+		fmt.Sprintf("address = %q", c.site.http): `address = ""`,
+		auditLog:                                 auditLog + "-" + m.name,
+		c.site.socket:                            m.socket(),
+		fmt.Sprintf("project = %q", siteName):    fmt.Sprintf("project = %q", clusterProject),
+		fmt.Sprintf("group   = %q", siteGroup):   fmt.Sprintf("accounts = %t\ngroup   = %q", accounts, clusterGroup),
 	} {
 		if !strings.Contains(text, old) {
 			t.Fatalf("the configuration of the shared site lacks %s", old)
