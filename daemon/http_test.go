@@ -86,6 +86,7 @@ func TestHTTPErrors(t *testing.T) {
 		"a body that is too long":     {http.MethodPost, "/v1/containers", `{"username":"` + strings.Repeat("a", 300<<10) + `"}`, 413, "more than 262144 bytes"},
 		"nobody there":                {http.MethodGet, "/v1/containers/carol", "", 404, "carol has no container"},
 		"no such path":                {http.MethodGet, "/v1/container", "", 404, "/openapi.json has what there is"},
+		"a path of other bytes":       {http.MethodGet, "/%ff", "", 404, "there is nothing at /%ff"},
 		"no such method":              {http.MethodPut, "/v1/containers", "{}", 405, "takes no PUT"},
 		"there already":               {http.MethodPost, "/v1/containers", `{"username": "alice"}`, 409, `"code":6`},
 		"not now":                     {http.MethodDelete, "/v1/containers/alice", "", 400, `"code":9`},

@@ -179,7 +179,7 @@ a_denied_call() {
 # The same call over HTTP, where there is a curl.
 over_http() {
 	local issued=.quickstart/pki/issued/ops-laptop
-	CURL="curl --cert $issued/tls.crt --key $issued/tls.key --cacert $issued/ca.crt https://127.0.0.1:$HTTP_PORT"
+	CURL="curl -sS --cert $issued/tls.crt --key $issued/tls.key --cacert $issued/ca.crt https://127.0.0.1:$HTTP_PORT"
 	command -v curl >/dev/null || return 0
 	say "The same by HTTP and JSON, with the same certificate; /docs is a page for a browser"
 	# shellcheck disable=SC2086 # words

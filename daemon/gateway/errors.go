@@ -47,7 +47,7 @@ func (g *gateway) fail(ctx context.Context, mux *runtime.ServeMux, m runtime.Mar
 func (g *gateway) refuse(ctx context.Context, r *http.Request, err error) error {
 	method, ok := runtime.RPCMethod(ctx)
 	if !ok {
-		method = r.Method + " " + r.URL.Path
+		method = r.Method + " " + r.URL.EscapedPath()
 	}
 	inner := unwrapped(err)
 	told := g.chain.Refuse(ctx, method, inner)
@@ -69,12 +69,12 @@ func unwrapped(err error) error {
 
 // noRoute answers a request that no rule of proto/http.yaml is about.
 func (g *gateway) noRoute(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, httpStatus int) {
-	err := problem(http.StatusNotFound, codes.NotFound, "there is nothing at %s; /openapi.json has what there is", r.URL.Path)
+	err := problem(http.StatusNotFound, codes.NotFound, "there is nothing at %s; /openapi.json has what there is", r.URL.EscapedPath())
 	switch httpStatus {
 	case http.StatusMethodNotAllowed:
-		err = problem(httpStatus, codes.Unimplemented, "%s takes no %s; /openapi.json has what it takes", r.URL.Path, r.Method)
+		err = problem(httpStatus, codes.Unimplemented, "%s takes no %s; /openapi.json has what it takes", r.URL.EscapedPath(), r.Method)
 	case http.StatusBadRequest:
-		err = problem(httpStatus, codes.InvalidArgument, "%s is no path", r.URL.Path)
+		err = problem(httpStatus, codes.InvalidArgument, "%s is no path", r.URL.EscapedPath())
 	}
 	g.fail(ctx, mux, m, w, r, err)
 }
