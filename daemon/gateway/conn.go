@@ -9,25 +9,16 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/footprintai/containarium/daemon/intercept"
 )
 
-// Chain is what stands between the wire and the handlers: *intercept.Interceptor.
-type Chain interface {
-	// Begin identifies who calls, by the gRPC peer in the context.
-	Begin(ctx context.Context, fullMethod string) (context.Context, error)
-	Unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error)
-	Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error
-	// Page and Refuse are for what is no RPC.
-	Page(ctx context.Context, method string, serve func(context.Context) error) error
-	Refuse(ctx context.Context, method string, err error) error
-}
-
-// Conn calls the services of this process through the same chain as a call over the
-// wire: it is a grpc.ServiceRegistrar for them and a grpc.ClientConnInterface for who
+// Conn calls the services of this process through the same interceptors as a call over
+// the wire: it is a grpc.ServiceRegistrar for them and a grpc.ClientConnInterface for who
 // calls. There is no other way to a handler here, so that none is without identity,
 // authorization and audit. Streams of the client are not among what it can do.
 type Conn struct {
-	chain   Chain
+	calls   *intercept.Interceptor
 	methods map[string]unary
 	streams map[string]streaming
 }
@@ -43,8 +34,8 @@ type streaming struct {
 }
 
 // NewConn returns a Conn without services.
-func NewConn(chain Chain) *Conn {
-	return &Conn{chain: chain, methods: map[string]unary{}, streams: map[string]streaming{}}
+func NewConn(calls *intercept.Interceptor) *Conn {
+	return &Conn{calls: calls, methods: map[string]unary{}, streams: map[string]streaming{}}
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -70,12 +61,12 @@ func (c *Conn) Invoke(ctx context.Context, method string, request, response any,
 		}
 	}
 	x := called(ctx)
-	ctx, err := c.chain.Begin(serverContext(ctx, method, x), method)
+	ctx, err := c.calls.Begin(serverContext(ctx, method, x), method)
 	if err != nil {
 		return err
 	}
 	decode := func(into any) error { return share(into, request) }
-	answer, err := m.desc.Handler(m.server, ctx, decode, c.chain.Unary)
+	answer, err := m.desc.Handler(m.server, ctx, decode, c.calls.Unary)
 	if err != nil {
 		return statusOf(err)
 	}

@@ -42,7 +42,7 @@ func (g *gateway) fail(ctx context.Context, mux *runtime.ServeMux, m runtime.Mar
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, err)
 }
 
-// refuse has the chain audit a request, which may have more to say against it, and
+// refuse has a request audited, which may have more to say against it, and
 // keeps the HTTP status where it has not.
 func (g *gateway) refuse(ctx context.Context, r *http.Request, err error) error {
 	method, ok := runtime.RPCMethod(ctx)
@@ -50,7 +50,7 @@ func (g *gateway) refuse(ctx context.Context, r *http.Request, err error) error 
 		method = r.Method + " " + r.URL.EscapedPath()
 	}
 	inner := unwrapped(err)
-	told := g.chain.Refuse(ctx, method, inner)
+	told := g.calls.Refuse(ctx, method, inner)
 	var better *runtime.HTTPStatusError
 	if errors.As(err, &better) && status.Code(told) == status.Code(inner) {
 		return &runtime.HTTPStatusError{HTTPStatus: better.HTTPStatus, Err: told}

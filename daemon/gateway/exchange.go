@@ -10,7 +10,7 @@ import (
 
 // exchange is what is known of one HTTP request while it is served.
 type exchange struct {
-	// called says that there was an RPC or a page, which the chain has audited.
+	// called says that there was an RPC or a page, which is audited.
 	called bool
 	query  url.Values
 	header metadata.MD
@@ -39,7 +39,7 @@ func (x *exchange) SetHeader(md metadata.MD) error {
 	return nil
 }
 
-// begin writes the headers that the chain gave, as HTTP spells them:
+// begin writes the headers that the interceptors gave, as HTTP spells them:
 // X-Request-Id, Containarium-Version, Containarium-Time.
 func (x *exchange) begin(w http.ResponseWriter) {
 	for key, values := range x.header {

@@ -34,7 +34,7 @@ type Config struct {
 
 type gateway struct {
 	Config
-	chain Chain
+	calls *intercept.Interceptor
 	mux   *runtime.ServeMux
 }
 
@@ -45,7 +45,7 @@ var traceHeaders = []string{"traceparent", "tracestate"}
 // New returns the handler of the HTTP port. It takes who calls from the gRPC peer in a
 // request's context, which the server puts there for each connection.
 func New(config Config) (http.Handler, error) {
-	g := &gateway{Config: config, chain: config.Conn.chain}
+	g := &gateway{Config: config, calls: config.Conn.calls}
 	g.mux = runtime.NewServeMux(
 		// Each of these closes a way in which a form of another site reaches a method.
 		runtime.WithDisablePathLengthFallback(),
@@ -141,7 +141,7 @@ func resumed(next http.Handler) http.Handler {
 func (g *gateway) page(method string, serve http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := called(r.Context())
-		err := g.chain.Page(serverContext(r.Context(), method, x), method, func(ctx context.Context) error {
+		err := g.calls.Page(serverContext(r.Context(), method, x), method, func(ctx context.Context) error {
 			x.begin(w)
 			serve.ServeHTTP(w, r.WithContext(ctx))
 			return nil

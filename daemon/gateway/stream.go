@@ -13,7 +13,7 @@ import (
 
 // NewStream implements grpc.ClientConnInterface for streams of the server. The handler
 // runs in a goroutine of its own, which ends with the context at the latest; a panic
-// in it ends in the chain.
+// in it ends in the interceptors.
 func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	m, ok := c.streams[method]
 	if !ok || m.desc.ClientStreams {
@@ -21,7 +21,7 @@ func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string,
 	}
 	x := called(ctx)
 	ctx, cancel := context.WithCancel(ctx)
-	started, err := c.chain.Begin(serverContext(ctx, method, x), method)
+	started, err := c.calls.Begin(serverContext(ctx, method, x), method)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -31,7 +31,7 @@ func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string,
 		defer cancel()
 		defer close(p.ended)
 		info := &grpc.StreamServerInfo{FullMethod: method, IsServerStream: true}
-		p.err = statusOf(c.chain.Stream(m.server, (*serverEnd)(p), info, m.desc.Handler))
+		p.err = statusOf(c.calls.Stream(m.server, (*serverEnd)(p), info, m.desc.Handler))
 	}()
 	return &clientEnd{pipe: p}, nil
 }
