@@ -30,7 +30,7 @@ allow = []
 // files, reads the numbers over mTLS as a monitor, and reads none as a guest.
 func TestScrape(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
-		t.Skip("needs Prometheus: apt-get install prometheus")
+		t.Skip("NOT RUN: the scrape by a real server, which is Prometheus itself: apt-get install prometheus")
 	}
 	d := daemontest.StartWith(t, daemontest.Options{Policy: policy})
 	for cn, up := range map[string]string{"monitor-1": "1", "guest": "0"} {

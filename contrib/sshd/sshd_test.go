@@ -56,7 +56,7 @@ func TestOthersKeepWhatTheHostGivesThem(t *testing.T) {
 func effective(t *testing.T, group string) map[string]string {
 	t.Helper()
 	if _, err := os.Stat(sshd); err != nil {
-		t.Skip("needs sshd: apt-get install openssh-server")
+		t.Skip("NOT RUN: what sshd itself makes of its configuration: apt-get install openssh-server")
 	}
 	// Where sshd jails what is not authenticated yet; it is there once one has run. Who
 	// is not root is told by sshd.

@@ -127,6 +127,7 @@ func withInfo(t *testing.T, info credentials.AuthInfo) context.Context {
 
 func nothing(context.Context, any) (any, error) { return &pb.GetContainerResponse{}, nil }
 
+// The panic is the case: it must end as Internal, and what it says be nobody's to read.
 func TestAPanicIsInternalAndAudited(t *testing.T) {
 	k := newKit(t)
 	err := k.get(k.alice(t), "alice", func(context.Context, any) (any, error) { panic("secret of the handler") })

@@ -29,7 +29,7 @@ func TestTapFailsClosed(t *testing.T) {
 	} {
 		k.trail.Reset()
 		current := k.Current
-		if test.breaks {
+		if test.breaks { // a panic before there is a handler, which must be recovered from as well
 			k.Current = func() *Generation { panic("broken") }
 		}
 		ctx, err := k.tap(test.ctx, &tap.Info{FullMethodName: getContainer})

@@ -29,7 +29,7 @@ func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
 func newHost(t *testing.T) *Accounts {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: sudo make test")
+		t.Skip("NOT RUN: real accounts of this host, which root alone can make: sudo make test")
 	}
 	lock, err := os.Open(filepath.Dir(testDirs)) // a lock on it hinders nobody else
 	if err != nil {

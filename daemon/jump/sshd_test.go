@@ -33,7 +33,7 @@ func startSSHD(t *testing.T, dir string, lines ...string) string {
 	t.Helper()
 	const sshd = "/usr/sbin/sshd"
 	if _, err := os.Stat(sshd); err != nil {
-		t.Skip("needs sshd: apt-get install openssh-server")
+		t.Skip("NOT RUN: what sshd itself makes of its configuration: apt-get install openssh-server")
 	}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where it jails what is not authenticated yet
 		t.Fatal(err)

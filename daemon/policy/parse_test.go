@@ -143,7 +143,7 @@ func TestLoadRefuses(t *testing.T) {
 
 func TestLoadRefusesAnothersFile(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: sudo make test")
+		t.Skip("NOT RUN: a file that is given to somebody else, which root alone can do: sudo make test")
 	}
 	path := filepath.Join(t.TempDir(), "policy.toml")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

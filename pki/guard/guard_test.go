@@ -49,7 +49,7 @@ func TestReadFile(t *testing.T) {
 // Who owns a policy decides it.
 func TestRulingFilesBelongToRootOrUs(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to give a file away: sudo make test")
+		t.Skip("NOT RUN: a file that is given to somebody else, which root alone can do: sudo make test")
 	}
 	path := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
